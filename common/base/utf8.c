@@ -1,0 +1,87 @@
+/* See utf8.h. */
+#include "common/base/utf8.h"
+
+#include <string.h>
+
+static bool between(uint8_t b, uint8_t low, uint8_t high)
+{
+    return b >= low && b <= high;
+}
+
+int utf8_sequence(const uint8_t *s, size_t len)
+{
+    uint8_t low = 0x80, high = 0xbf; /* of the second byte */
+    size_t need;
+
+    if (len == 0)
+        return 0;
+    if (s[0] < 0x80)
+        return 1;
+    if (between(s[0], 0xc2, 0xdf)) {
+        need = 2;
+    } else if (between(s[0], 0xe0, 0xef)) {
+        need = 3;
+        if (s[0] == 0xe0)
+            low = 0xa0;
+        else if (s[0] == 0xed)
+            high = 0x9f;
+    } else if (between(s[0], 0xf0, 0xf4)) {
+        need = 4;
+        if (s[0] == 0xf0)
+            low = 0x90;
+        else if (s[0] == 0xf4)
+            high = 0x8f;
+    } else {
+        return -1;
+    }
+    for (size_t i = 1; i < need; i++) {
+        if (i >= len)
+            return 0;
+        if (!between(s[i], low, high))
+            return -(int)i;
+        low = 0x80;
+        high = 0xbf;
+    }
+    return (int)need;
+}
+
+bool utf8_is_valid(const uint8_t *s, size_t len)
+{
+    while (len > 0) {
+        /* Text is mostly ASCII: eight bytes at a time while none has its top bit set. */
+        while (len >= 8) {
+            uint64_t word;
+
+            memcpy(&word, s, sizeof(word));
+            if ((word & UINT64_C(0x8080808080808080)) != 0)
+                break;
+            s += 8;
+            len -= 8;
+        }
+        if (len == 0)
+            break;
+
+        int n = utf8_sequence(s, len);
+
+        if (n <= 0)
+            return false;
+        s += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+void utf8_sanitize(char *s)
+{
+    size_t len = strlen(s);
+
+    while (len > 0) {
+        int n = utf8_sequence((uint8_t *)s, len);
+        size_t step = n > 0 ? (size_t)n : 1;
+
+        if (n <= 0)
+            *s = '?';
+        s += step;
+        len -= step;
+    }
+}

@@ -1,0 +1,18 @@
+/* UTF-8 as RFC 3629 has it: no overlong forms, no surrogates, nothing above U+10FFFF. */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/*
+ * Looks at the start of s. Returns the length (1 to 4) of the sequence when it is valid and whole;
+ * 0 when len ends inside a sequence that is valid so far; -n when the first n bytes are no UTF-8
+ * and one U+FFFD stands for them (the "maximal subpart" rule that decoders share).
+ */
+int utf8_sequence(const uint8_t *s, size_t len);
+
+bool utf8_is_valid(const uint8_t *s, size_t len);
+
+/* Replaces every byte that is not part of valid UTF-8 by '?', in place. */
+void utf8_sanitize(char *s);

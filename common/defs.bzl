@@ -1,0 +1,88 @@
+"""How every C target of this repository is built: one dialect, one set of warnings."""
+
+load("@rules_cc//cc:defs.bzl", "cc_binary", "cc_library", "cc_test")
+
+COPTS = [
+    "-std=gnu17",
+    "-D_GNU_SOURCE",
+    "-Wall",
+    "-Wextra",
+    "-Wshadow",
+    "-Wstrict-prototypes",
+    "-Wmissing-prototypes",
+    "-Wold-style-definition",
+    "-Wwrite-strings",
+    "-Wvla",
+    "-Wformat=2",
+    "-Wno-unused-parameter",
+    "-Wno-missing-field-initializers",
+    "-Werror",
+    "-fvisibility=hidden",
+    "-fstack-protector-strong",
+]
+
+def c_library(name, copts = [], **kwargs):
+    cc_library(name = name, copts = COPTS + copts, **kwargs)
+
+def c_binary(name, copts = [], **kwargs):
+    cc_binary(name = name, copts = COPTS + copts, **kwargs)
+
+def c_test(name, deps = [], copts = [], size = "small", **kwargs):
+    """A unit test with cmocka, kept beside the code it tests."""
+    cc_test(
+        name = name,
+        size = size,
+        copts = COPTS + copts,
+        linkstatic = True,
+        deps = deps + ["@cmocka"],
+        **kwargs
+    )
+
+def c_static_binary(name, copts = [], linkopts = [], **kwargs):
+    """A program that runs where there is no libc: static, or dynamic under a sanitizer.
+
+    Sanitizers have no static runtime, so the sanitized variant is an ordinary program.
+    """
+    cc_binary(
+        name = name,
+        copts = COPTS + ["-ffunction-sections", "-fdata-sections"] + copts,
+        linkstatic = True,
+        linkopts = linkopts + select({
+            "//:sanitized_address": [],
+            "//:sanitized_thread": [],
+            "//conditions:default": ["-static", "-Wl,--gc-sections"],
+        }),
+        **kwargs
+    )
+
+def musl_static_binary(name, srcs, copts = [], sanitized = None, **kwargs):
+    """A small static program, built with musl from plain sources.
+
+    Args:
+      name: the program.
+      srcs: every .c and .h file it is made of, common/ included (file groups): musl has no view of
+        the system's headers, so nothing else may be used.
+      copts: more compiler options.
+      sanitized: the cc_binary of the same sources that stands in under a sanitizer.
+      **kwargs: passed on.
+    """
+    native.genrule(
+        name = name + "_musl",
+        srcs = srcs,
+        outs = [name + ".musl"],
+        cmd = "musl-gcc -static -Os -s -ffunction-sections -fdata-sections -Wl,--gc-sections " +
+              "-I. %s -o $@ " % " ".join([c for c in COPTS + copts]) +
+              "$$(printf '%s\\n' $(SRCS) | grep '\\.c$$')",
+    )
+    native.genrule(
+        name = name + "_pick",
+        srcs = select({
+            "//:sanitized_address": [sanitized],
+            "//:sanitized_thread": [sanitized],
+            "//conditions:default": [name + ".musl"],
+        }),
+        outs = [name],
+        cmd = "cp $< $@ && chmod 755 $@",
+        executable = True,
+        **kwargs
+    )

@@ -1,0 +1,184 @@
+/*
+ * E2B as handlers see it: sandboxes, files, and the recorder's verbs, all asynchronous. The only
+ * code that calls libcurl is below this header, on threads of its own.
+ *
+ * Every operation starts with a struct e2b_op embedded in the caller's state. It ends exactly once,
+ * by op->done() on the op's executor, whether it succeeded, failed, was cancelled, or ran into
+ * op->deadline_ns; op->st then holds the outcome, already translated to the API's codes and
+ * reasons. Until then the op and what was passed "borrowed until done" must stay where they are.
+ * Retries where repeating is safe happen inside, within the deadline.
+ */
+#pragma once
+
+#include "common/base/status.h"
+#include "common/base/task.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct e2b;
+
+struct e2b_config {
+    const char *api_key;     /* E2B_API_KEY */
+    const char *domain;      /* E2B_DOMAIN; "e2b.app" */
+    const char *api_url;     /* E2B_API_URL; NULL: https://api.<domain> */
+    const char *sandbox_url; /* E2B_SANDBOX_URL; NULL: by the sandbox's own domain */
+    const char *template;    /* E2B_TEMPLATE; "base" */
+    int64_t request_timeout_ms; /* per attempt of a unary request; 60000 */
+    int64_t lease_ms;           /* of a follower, before jitter; 600000 */
+    int64_t threads;            /* 1 or 2 */
+    size_t stream_buffer_bytes; /* per stream between the sandbox and the client; 65536 */
+    size_t read_file_max_bytes; /* larger files: FILE_TOO_LARGE */
+    const uint8_t *recorder;    /* the binary to install; borrowed for the process's life */
+    size_t recorder_len;
+};
+
+bool e2b_new(const struct e2b_config *config, struct e2b **ret, struct status *st);
+void e2b_free(struct e2b *e); /* no operation may be running */
+
+struct e2b_op {
+    struct executor *executor;       /* where done runs; set before starting */
+    void (*done)(struct e2b_op *op); /* set before starting */
+    int64_t deadline_ns;             /* monotonic; INT64_MAX: none */
+    struct status st;                /* the outcome, set before done */
+    struct task task;                /* private */
+    void *request;                   /* private */
+};
+
+/* Asks a running operation to end; done still comes (maybe with success, if it was too late). On the
+ * executor's thread. */
+void e2b_cancel(struct e2b_op *op);
+
+/* --- sandboxes (control plane) --- */
+
+struct e2b_pair {
+    char *key, *value;
+};
+
+enum e2b_state { E2B_RUNNING, E2B_PAUSED };
+
+/* What is known of a sandbox. Strings are owned; e2b_sandbox_deinit frees them. Keys of metadata
+ * that are sandboxd's own are included: the handler hides them. */
+struct e2b_sandbox {
+    char *id;
+    char *template_id;
+    enum e2b_state state;
+    int64_t start_ns, end_ns; /* wall clock */
+    int32_t cpu_count;
+    int64_t memory_mib;
+    struct e2b_pair *metadata;
+    size_t n_metadata;
+    char *domain;        /* NULL: none said */
+    char *traffic_token; /* NULL: none; only after create */
+    bool public_traffic; /* false: a traffic token is needed at its ports */
+};
+
+void e2b_sandbox_deinit(struct e2b_sandbox *s);
+
+struct e2b_create_args { /* borrowed until done */
+    const char *template; /* NULL: the configured one */
+    int64_t timeout_s;
+    const struct e2b_pair *metadata;
+    size_t n_metadata;
+    const struct e2b_pair *envs;
+    size_t n_envs;
+    bool pause_on_timeout;
+    bool deny_internet;
+    const char *request_id; /* NULL: none; see design: one sandbox whatever the retries */
+    const char *reuse_key;  /* NULL: none */
+};
+
+/* Creates, or finds by request_id or reuse_key. *ret is filled on success; *ret_reused says which. */
+void e2b_create(struct e2b *e, struct e2b_op *op, const struct e2b_create_args *args,
+                struct e2b_sandbox *ret, bool *ret_reused);
+
+/* Neither prolongs nor wakes. */
+void e2b_get(struct e2b *e, struct e2b_op *op, const char *sandbox_id, struct e2b_sandbox *ret);
+
+struct e2b_list_args { /* borrowed until done */
+    const struct e2b_pair *metadata;
+    size_t n_metadata;
+    bool running, paused;   /* both false: both */
+    int limit;              /* 1..100 */
+    const char *page_token; /* NULL or "": first page */
+};
+
+struct e2b_list {
+    struct e2b_sandbox *items;
+    size_t n_items;
+    char *next_page_token; /* NULL: last page */
+};
+
+void e2b_list_deinit(struct e2b_list *l);
+void e2b_list(struct e2b *e, struct e2b_op *op, const struct e2b_list_args *args,
+              struct e2b_list *ret);
+
+void e2b_delete(struct e2b *e, struct e2b_op *op, const char *sandbox_id);
+/* *ret_end_ns: wall clock, as E2B says after the change. */
+void e2b_set_timeout(struct e2b *e, struct e2b_op *op, const char *sandbox_id, int64_t timeout_s,
+                     int64_t *ret_end_ns);
+
+/* Where a port answers; *ret_url and *ret_host are owned by the caller, *ret_token too (NULL: no
+ * token is needed). */
+void e2b_port_url(struct e2b *e, struct e2b_op *op, const char *sandbox_id, unsigned port,
+                  char **ret_url, char **ret_host, char **ret_token);
+
+/* --- files (in the sandbox) --- */
+
+struct e2b_file { /* borrowed until done */
+    const char *path;
+    const uint8_t *data;
+    size_t len;
+    uint32_t mode; /* 0: leave */
+};
+
+/* paths_out[i]: owned by the caller, the absolute path E2B reports; room for n. */
+void e2b_write_files(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *user,
+                     const struct e2b_file *files, size_t n, char **paths_out);
+
+/* *ret_data is owned by the caller. */
+void e2b_read_file(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *user,
+                   const char *path, uint8_t **ret_data, size_t *ret_len);
+
+/* --- the recorder (in the sandbox) --- */
+
+/*
+ * Runs one verb of the recorder (common/journal/verbs.h) to its end and collects its output. The
+ * recorder is installed when it is missing. args: without the program, NULL-terminated. spec: bytes
+ * of a SpecFile to send along, whose path is appended as "--spec=…"; NULL for none. idempotent:
+ * may be repeated when it is not known whether it ran.
+ * op->st is OK when the verb ran, whatever its exit code; ret->exit_code says how it went.
+ */
+struct e2b_output {
+    int exit_code; /* enum recorder_exit */
+    uint8_t *out;  /* owned */
+    size_t out_len;
+    char err[512]; /* the sentence on stderr, made valid UTF-8 */
+};
+
+enum { E2B_OUTPUT_MAX = 4 * 1024 * 1024 };
+
+void e2b_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *const *args,
+              const uint8_t *spec, size_t spec_len, bool idempotent, struct e2b_output *ret);
+
+/*
+ * One follower: a verb whose stdout is read as it comes, with backpressure. op->done comes when it
+ * ended: OK with *ret as e2b_verb has it (ret->out stays NULL), or a failure of the way to it; bytes
+ * that arrived before can still be taken then. A follower also ends when its lease is over: that
+ * looks like a failure with CODE_UNAVAILABLE, and the caller starts another one.
+ */
+struct e2b_stream;
+
+/* readable: bytes can be taken, or more of them; on op->executor. Copies its arguments. */
+struct e2b_stream *e2b_stream_start(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                                    const char *const *args, const uint8_t *spec, size_t spec_len,
+                                    void (*readable)(struct e2b_op *op), struct e2b_output *ret);
+
+/* Takes what has arrived: a malloc'ed block that is the caller's then (*ret_base), whose bytes start
+ * at headroom (so that the caller can put the rest of a cut frame in front). False: nothing there. On
+ * the executor's thread. Taking is what lets the sandbox send more. */
+bool e2b_stream_take(struct e2b_stream *s, size_t headroom, uint8_t **ret_base, size_t *ret_len);
+
+/* After done only. */
+void e2b_stream_free(struct e2b_stream *s);

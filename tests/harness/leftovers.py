@@ -1,0 +1,63 @@
+"""What programs must not leave behind: processes and mounts."""
+
+import os
+import time
+from pathlib import Path
+
+
+def _parents():
+    """pid -> (parent, state) of every process."""
+    table = {}
+    for entry in os.listdir("/proc"):
+        if not entry.isdigit():
+            continue
+        try:
+            stat = Path("/proc", entry, "stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            continue
+        fields = stat[stat.rindex(")") + 2:].split()
+        table[int(entry)] = (int(fields[1]), fields[0])
+    return table
+
+
+def descendants(root):
+    """Living processes that come from root, with zombies left out."""
+    table = _parents()
+    found, frontier = set(), {root}
+    while frontier:
+        frontier = {pid for pid, (parent, _) in table.items() if parent in frontier} - found
+        found |= frontier
+    return {pid for pid in found if table[pid][1] not in "ZX"}
+
+
+def command_line(pid):
+    try:
+        data = Path("/proc/%d/cmdline" % pid).read_bytes()
+    except OSError:
+        return ""
+    return data.replace(b"\0", b" ").decode("utf-8", "replace").strip()
+
+
+def mounts_below(path):
+    with open("/proc/self/mountinfo", encoding="utf-8") as f:
+        points = [line.split()[4] for line in f]
+    return [p for p in points if p == str(path) or p.startswith("%s/" % path)]
+
+
+def reap():
+    """Collects what ended and was handed to us."""
+    try:
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+    except ChildProcessError:
+        pass
+
+
+def none_within(seconds, list_leftovers):
+    """Gives leftovers a moment to go, then returns those that did not."""
+    end = time.monotonic() + seconds
+    while True:
+        left = list_leftovers()
+        if not left or time.monotonic() > end:
+            return left
+        time.sleep(0.02)

@@ -1,0 +1,276 @@
+/*
+ * See loop.h. One round is: wait, run what is ready, run the timers that are due, run the tasks
+ * that were posted until then. Timers are a binary heap of borrowed pointers; each timer knows its
+ * slot, so that moving and cancelling need no search.
+ */
+#include "common/http/loop.h"
+
+#include "common/base/clock.h"
+#include "common/base/list.h"
+#include "common/base/mem.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+static void post(struct executor *e, struct task *task)
+{
+    struct loop *l = container_of(e, struct loop, executor);
+    bool here = l->running && pthread_equal(pthread_self(), l->thread);
+    uint64_t one = 1;
+
+    task->next = NULL;
+    pthread_mutex_lock(&l->lock);
+    *l->inbox_end = task;
+    l->inbox_end = &task->next;
+    pthread_mutex_unlock(&l->lock);
+    /* The loop looks at its inbox before it sleeps; a full counter wakes it too. */
+    if (!here && write(l->wake.fd, &one, sizeof(one)) < 0)
+        return;
+}
+
+static void on_wake(struct loop_fd *io, uint32_t events)
+{
+    uint64_t count;
+
+    if (read(io->fd, &count, sizeof(count)) < 0)
+        return;
+}
+
+bool loop_init(struct loop *l, struct status *st)
+{
+    *l = (struct loop){.executor.post = post, .wake = {.ready = on_wake}};
+    l->inbox_end = &l->inbox;
+    l->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+    l->wake.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    pthread_mutex_init(&l->lock, NULL);
+    if (l->epoll_fd < 0 || l->wake.fd < 0) {
+        status_set(st, CODE_INTERNAL, 0, "no event loop: %s", strerror(errno));
+        loop_deinit(l);
+        return false;
+    }
+    return loop_add(l, &l->wake, EPOLLIN, st);
+}
+
+static struct task *take_inbox(struct loop *l)
+{
+    pthread_mutex_lock(&l->lock);
+
+    struct task *tasks = l->inbox;
+
+    l->inbox = NULL;
+    l->inbox_end = &l->inbox;
+    pthread_mutex_unlock(&l->lock);
+    return tasks;
+}
+
+static void run_tasks(struct loop *l)
+{
+    struct task *next;
+
+    for (struct task *task = take_inbox(l); task != NULL; task = next) {
+        next = task->next;
+        task->run(task);
+    }
+}
+
+static bool inbox_is_empty(struct loop *l)
+{
+    pthread_mutex_lock(&l->lock);
+
+    bool empty = l->inbox == NULL;
+
+    pthread_mutex_unlock(&l->lock);
+    return empty;
+}
+
+void loop_deinit(struct loop *l)
+{
+    while (!inbox_is_empty(l))
+        run_tasks(l);
+    if (l->wake.fd >= 0)
+        close(l->wake.fd);
+    if (l->epoll_fd >= 0)
+        close(l->epoll_fd);
+    l->wake.fd = -1;
+    l->epoll_fd = -1;
+    free(l->heap);
+    l->heap = NULL;
+    l->n_timers = 0;
+    pthread_mutex_destroy(&l->lock);
+}
+
+bool loop_add(struct loop *l, struct loop_fd *io, uint32_t events, struct status *st)
+{
+    struct epoll_event e = {.events = events, .data.ptr = io};
+
+    if (epoll_ctl(l->epoll_fd, EPOLL_CTL_ADD, io->fd, &e) < 0)
+        return status_set(st, CODE_INTERNAL, 0, "cannot wait for a descriptor: %s",
+                          strerror(errno));
+    io->events = events;
+    io->added = true;
+    return true;
+}
+
+void loop_modify(struct loop *l, struct loop_fd *io, uint32_t events)
+{
+    struct epoll_event e = {.events = events, .data.ptr = io};
+
+    if (!io->added || io->events == events)
+        return;
+    io->events = events;
+    epoll_ctl(l->epoll_fd, EPOLL_CTL_MOD, io->fd, &e);
+}
+
+void loop_remove(struct loop *l, struct loop_fd *io)
+{
+    if (!io->added)
+        return;
+    io->added = false;
+    epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
+    for (int i = l->batch_at; i < l->batch_len; i++) {
+        if (l->batch[i].data.ptr == io)
+            l->batch[i].data.ptr = NULL;
+    }
+}
+
+static void heap_put(struct loop *l, size_t slot, struct loop_timer *t)
+{
+    l->heap[slot - 1] = t;
+    t->slot = slot;
+}
+
+static void heap_up(struct loop *l, struct loop_timer *t)
+{
+    size_t slot = t->slot;
+
+    while (slot > 1 && l->heap[slot / 2 - 1]->at_ns > t->at_ns) {
+        heap_put(l, slot, l->heap[slot / 2 - 1]);
+        slot /= 2;
+    }
+    heap_put(l, slot, t);
+}
+
+static void heap_down(struct loop *l, struct loop_timer *t)
+{
+    size_t slot = t->slot;
+
+    for (;;) {
+        size_t child = 2 * slot;
+
+        if (child > l->n_timers)
+            break;
+        if (child < l->n_timers && l->heap[child]->at_ns < l->heap[child - 1]->at_ns)
+            child++;
+        if (l->heap[child - 1]->at_ns >= t->at_ns)
+            break;
+        heap_put(l, slot, l->heap[child - 1]);
+        slot = child;
+    }
+    heap_put(l, slot, t);
+}
+
+void loop_timer_cancel(struct loop *l, struct loop_timer *t)
+{
+    size_t slot = t->slot;
+
+    if (slot == 0)
+        return;
+
+    struct loop_timer *last = l->heap[--l->n_timers];
+
+    t->slot = 0;
+    if (last == t)
+        return;
+    heap_put(l, slot, last);
+    heap_up(l, last);
+    heap_down(l, last);
+}
+
+void loop_timer_set(struct loop *l, struct loop_timer *t, int64_t at_ns)
+{
+    if (t->slot != 0) {
+        t->at_ns = at_ns;
+        heap_up(l, t);
+        heap_down(l, t);
+        return;
+    }
+    if (l->n_timers == l->heap_size) {
+        l->heap_size = l->heap_size != 0 ? 2 * l->heap_size : 16;
+        l->heap = xrealloc(l->heap, l->heap_size * sizeof(struct loop_timer *));
+    }
+    t->at_ns = at_ns;
+    heap_put(l, ++l->n_timers, t);
+    heap_up(l, t);
+}
+
+void loop_timer_after(struct loop *l, struct loop_timer *t, int64_t ms)
+{
+    loop_timer_set(l, t, clock_monotonic_ns() + ms * NS_PER_MS);
+}
+
+static void run_timers(struct loop *l)
+{
+    if (l->n_timers == 0)
+        return;
+
+    int64_t now = clock_monotonic_ns();
+
+    /* A timer that sets itself to the past again waits for the next round. */
+    for (size_t left = l->n_timers; left > 0 && l->n_timers > 0; left--) {
+        struct loop_timer *t = l->heap[0];
+
+        if (t->at_ns > now)
+            break;
+        loop_timer_cancel(l, t);
+        t->fire(t);
+    }
+}
+
+static int wait_ms(struct loop *l, int timeout_ms)
+{
+    if (!inbox_is_empty(l))
+        return 0;
+    if (l->n_timers == 0)
+        return timeout_ms;
+
+    int64_t ns = l->heap[0]->at_ns - clock_monotonic_ns();
+    int64_t ms = ns <= 0 ? 0 : (ns + NS_PER_MS - 1) / NS_PER_MS;
+
+    if (timeout_ms >= 0 && ms > timeout_ms)
+        ms = timeout_ms;
+    return ms > INT_MAX ? INT_MAX : (int)ms;
+}
+
+void loop_run_once(struct loop *l, int timeout_ms)
+{
+    l->thread = pthread_self();
+    l->running = true;
+    l->batch_len = epoll_wait(l->epoll_fd, l->batch, sizeof(l->batch) / sizeof(l->batch[0]),
+                              wait_ms(l, timeout_ms));
+    for (l->batch_at = 0; l->batch_at < l->batch_len; l->batch_at++) {
+        struct loop_fd *io = l->batch[l->batch_at].data.ptr;
+
+        if (io != NULL)
+            io->ready(io, l->batch[l->batch_at].events);
+    }
+    l->batch_len = 0;
+    run_timers(l);
+    run_tasks(l);
+    l->running = false;
+}
+
+void loop_run(struct loop *l)
+{
+    while (!l->stopping)
+        loop_run_once(l, -1);
+    l->stopping = false;
+}
+
+void loop_stop(struct loop *l)
+{
+    l->stopping = true;
+}

@@ -1,0 +1,157 @@
+/* See net.h. Plain socket calls; every descriptor is close-on-exec and does not block. */
+#include "common/http/net.h"
+
+#include "common/base/cleanup.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+union address {
+    struct sockaddr any;
+    struct sockaddr_in v4;
+    struct sockaddr_in6 v6;
+    struct sockaddr_un path;
+};
+
+static bool parse_host(const char *host, union address *a, socklen_t *ret_len)
+{
+    if (strcmp(host, "localhost") == 0)
+        host = "127.0.0.1";
+    else if (strcmp(host, "*") == 0 || *host == '\0')
+        host = "0.0.0.0";
+    if (inet_pton(AF_INET, host, &a->v4.sin_addr) == 1) {
+        a->any.sa_family = AF_INET;
+        *ret_len = sizeof(a->v4);
+        return true;
+    }
+    if (inet_pton(AF_INET6, host, &a->v6.sin6_addr) == 1) {
+        a->any.sa_family = AF_INET6;
+        *ret_len = sizeof(a->v6);
+        return true;
+    }
+    return false;
+}
+
+static bool parse_address(const char *text, union address *a, socklen_t *ret_len, struct status *st)
+{
+    char host[80];
+    const char *colon = strrchr(text, ':');
+    size_t len = colon != NULL ? (size_t)(colon - text) : 0;
+    char *end = NULL;
+    long port = colon != NULL && colon[1] != '\0' ? strtol(colon + 1, &end, 10) : -1;
+
+    if (len >= 2 && text[0] == '[' && text[len - 1] == ']') {
+        text++;
+        len -= 2;
+    }
+    if (colon == NULL || len >= sizeof(host) || end == NULL || *end != '\0' || port < 0 ||
+        port > 65535)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "%s is not an address: write HOST:PORT",
+                          text);
+    memset(a, 0, sizeof(*a));
+    memcpy(host, text, len);
+    host[len] = '\0';
+    if (!parse_host(host, a, ret_len))
+        return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                          "%s is not a numeric address, localhost or *", host);
+    if (a->any.sa_family == AF_INET)
+        a->v4.sin_port = htons((uint16_t)port);
+    else
+        a->v6.sin6_port = htons((uint16_t)port);
+    return true;
+}
+
+bool net_listen_tcp(const char *address, int *ret_fd, struct status *st)
+{
+    AUTO_CLOSE int fd = -1;
+    union address a;
+    socklen_t len = 0;
+    int on = 1;
+
+    if (!parse_address(address, &a, &len, st))
+        return false;
+    fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return status_set(st, CODE_INTERNAL, 0, "no socket: %s", strerror(errno));
+    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+    if (bind(fd, &a.any, len) < 0 || listen(fd, SOMAXCONN) < 0)
+        return status_set(st, CODE_UNAVAILABLE, 0, "cannot listen on %s: %s", address,
+                          strerror(errno));
+    *ret_fd = take_fd(&fd);
+    return true;
+}
+
+static bool unix_address(const char *path, union address *a, struct status *st)
+{
+    memset(a, 0, sizeof(*a));
+    a->path.sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof(a->path.sun_path))
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "the socket path %s is too long", path);
+    strcpy(a->path.sun_path, path);
+    return true;
+}
+
+bool net_listen_unix(const char *path, int *ret_fd, struct status *st)
+{
+    AUTO_CLOSE int fd = -1;
+    union address a;
+
+    if (!unix_address(path, &a, st))
+        return false;
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return status_set(st, CODE_INTERNAL, 0, "no socket: %s", strerror(errno));
+    unlink(path);
+    if (bind(fd, &a.any, sizeof(a.path)) < 0 || listen(fd, SOMAXCONN) < 0)
+        return status_set(st, CODE_UNAVAILABLE, 0, "cannot listen on %s: %s", path,
+                          strerror(errno));
+    *ret_fd = take_fd(&fd);
+    return true;
+}
+
+bool net_connect_unix(const char *path, int type, int *ret_fd, struct status *st)
+{
+    AUTO_CLOSE int fd = -1;
+    union address a;
+
+    if (!unix_address(path, &a, st))
+        return false;
+    fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        return status_set(st, CODE_INTERNAL, 0, "no socket: %s", strerror(errno));
+    /* A unix connect is done at once or refused: EAGAIN means that the backlog is full. */
+    if (connect(fd, &a.any, sizeof(a.path)) < 0)
+        return status_set(st, CODE_UNAVAILABLE, 0, "cannot connect to %s: %s", path,
+                          strerror(errno));
+    *ret_fd = take_fd(&fd);
+    return true;
+}
+
+bool net_local_name(int fd, char *text, size_t size)
+{
+    union address a;
+    socklen_t len = sizeof(a);
+    char host[INET6_ADDRSTRLEN];
+
+    if (getsockname(fd, &a.any, &len) < 0)
+        return false;
+    if (a.any.sa_family == AF_INET) {
+        inet_ntop(AF_INET, &a.v4.sin_addr, host, sizeof(host));
+        snprintf(text, size, "%s:%d", host, ntohs(a.v4.sin_port));
+        return true;
+    }
+    if (a.any.sa_family == AF_INET6) {
+        inet_ntop(AF_INET6, &a.v6.sin6_addr, host, sizeof(host));
+        snprintf(text, size, "[%s]:%d", host, ntohs(a.v6.sin6_port));
+        return true;
+    }
+    return false;
+}

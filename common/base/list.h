@@ -9,10 +9,12 @@ struct list {
     struct list *prev;
 };
 
-#define LIST_INIT(l) {&(l), &(l)}
+#define LIST_INIT(l)                                                                               \
+    {                                                                                              \
+        &(l), &(l)                                                                                 \
+    }
 
-#define container_of(ptr, type, member)                                                            \
-    ((type *)(void *)((char *)(ptr) - offsetof(type, member)))
+#define container_of(ptr, type, member) ((type *)(void *)((char *)(ptr)-offsetof(type, member)))
 
 #define LIST_FOR_EACH(node, head)                                                                  \
     for (struct list *node = (head)->next; node != (head); node = node->next)

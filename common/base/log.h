@@ -30,9 +30,10 @@ bool log_level_from_name(const char *name, enum log_level *ret_level);
 void log_write(enum log_level level, const char *msg, const struct log_field *fields, size_t n);
 
 #define LOG_AT(level, msg, ...)                                                                    \
-    log_write((level), (msg), (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ) {NULL}},       \
-              sizeof((const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ) {NULL}}) /              \
-                      sizeof(struct log_field) - 1)
+    log_write((level), (msg), (const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){NULL}},        \
+              sizeof((const struct log_field[]){__VA_ARGS__ __VA_OPT__(, ){NULL}}) /               \
+                      sizeof(struct log_field) -                                                   \
+                  1)
 
 #define log_debug(...) LOG_AT(LOG_DEBUG, __VA_ARGS__)
 #define log_info(...) LOG_AT(LOG_INFO, __VA_ARGS__)

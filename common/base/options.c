@@ -18,8 +18,7 @@ static const struct unit duration_units[] = {
 };
 
 static const struct unit size_units[] = {
-    {"", 1},           {"B", 1},           {"KiB", 1 << 10},
-    {"MiB", 1 << 20},  {"GiB", 1 << 30},   {NULL, 0},
+    {"", 1}, {"B", 1}, {"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {NULL, 0},
 };
 
 static bool parse_number(const char *text, const struct unit *units, int64_t *ret)

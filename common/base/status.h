@@ -2,8 +2,9 @@
  * The outcome of anything that can fail: a plain value, copied by assignment, nothing to free.
  *
  * A function that can fail returns bool (true: done) and fills its last parameter only on failure,
- * so a failure is one line: return status_set(st, CODE_NOT_FOUND, REASON, "sandbox %s is gone", id);
- * Outcomes that are no errors (need more bytes, would block) are an enum of that function instead.
+ * so a failure is one line: return status_set(st, CODE_NOT_FOUND, REASON, "sandbox %s is gone",
+ * id); Outcomes that are no errors (need more bytes, would block) are an enum of that function
+ * instead.
  */
 #pragma once
 
@@ -34,11 +35,11 @@ enum code {
 enum { STATUS_DETAILS = 4 };
 
 struct status {
-    enum code code;     /* CODE_OK: the rest is empty */
-    int reason;         /* sandbox.v1.ErrorReason; goes out as google.rpc.ErrorInfo */
-    int64_t retry_ms;   /* how long to wait before trying again; 0: unknown (google.rpc.RetryInfo) */
-    char field[64];     /* the request field at fault, if one is (google.rpc.BadRequest) */
-    char message[512];  /* for people: valid UTF-8, cut when longer, never parsed */
+    enum code code;    /* CODE_OK: the rest is empty */
+    int reason;        /* sandbox.v1.ErrorReason; goes out as google.rpc.ErrorInfo */
+    int64_t retry_ms;  /* how long to wait before trying again; 0: unknown (google.rpc.RetryInfo) */
+    char field[64];    /* the request field at fault, if one is (google.rpc.BadRequest) */
+    char message[512]; /* for people: valid UTF-8, cut when longer, never parsed */
     struct {
         char key[24]; /* empty: unused */
         char value[104];

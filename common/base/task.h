@@ -5,7 +5,7 @@
 #pragma once
 
 struct task {
-    struct task *next;             /* used by the inbox it is in */
+    struct task *next;              /* used by the inbox it is in */
     void (*run)(struct task *self); /* container_of() finds the object; may free it */
 };
 

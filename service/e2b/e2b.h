@@ -20,11 +20,11 @@
 struct e2b;
 
 struct e2b_config {
-    const char *api_key;     /* E2B_API_KEY */
-    const char *domain;      /* E2B_DOMAIN; "e2b.app" */
-    const char *api_url;     /* E2B_API_URL; NULL: https://api.<domain> */
-    const char *sandbox_url; /* E2B_SANDBOX_URL; NULL: by the sandbox's own domain */
-    const char *template;    /* E2B_TEMPLATE; "base" */
+    const char *api_key;        /* E2B_API_KEY */
+    const char *domain;         /* E2B_DOMAIN; "e2b.app" */
+    const char *api_url;        /* E2B_API_URL; NULL: https://api.<domain> */
+    const char *sandbox_url;    /* E2B_SANDBOX_URL; NULL: by the sandbox's own domain */
+    const char *template;       /* E2B_TEMPLATE; "base" */
     int64_t request_timeout_ms; /* per attempt of a unary request; 60000 */
     int64_t lease_ms;           /* of a follower, before jitter; 600000 */
     int64_t threads;            /* 1 or 2 */
@@ -46,8 +46,8 @@ struct e2b_op {
     void *request;                   /* private */
 };
 
-/* Asks a running operation to end; done still comes (maybe with success, if it was too late). On the
- * executor's thread. */
+/* Asks a running operation to end; done still comes (maybe with success, if it was too late). On
+ * the executor's thread. */
 void e2b_cancel(struct e2b_op *op);
 
 /* --- sandboxes (control plane) --- */
@@ -76,7 +76,7 @@ struct e2b_sandbox {
 
 void e2b_sandbox_deinit(struct e2b_sandbox *s);
 
-struct e2b_create_args { /* borrowed until done */
+struct e2b_create_args {  /* borrowed until done */
     const char *template; /* NULL: the configured one */
     int64_t timeout_s;
     const struct e2b_pair *metadata;
@@ -89,7 +89,8 @@ struct e2b_create_args { /* borrowed until done */
     const char *reuse_key;  /* NULL: none */
 };
 
-/* Creates, or finds by request_id or reuse_key. *ret is filled on success; *ret_reused says which. */
+/* Creates, or finds by request_id or reuse_key. *ret is filled on success; *ret_reused says which.
+ */
 void e2b_create(struct e2b *e, struct e2b_op *op, const struct e2b_create_args *args,
                 struct e2b_sandbox *ret, bool *ret_reused);
 
@@ -164,9 +165,9 @@ void e2b_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const ch
 
 /*
  * One follower: a verb whose stdout is read as it comes, with backpressure. op->done comes when it
- * ended: OK with *ret as e2b_verb has it (ret->out stays NULL), or a failure of the way to it; bytes
- * that arrived before can still be taken then. A follower also ends when its lease is over: that
- * looks like a failure with CODE_UNAVAILABLE, and the caller starts another one.
+ * ended: OK with *ret as e2b_verb has it (ret->out stays NULL), or a failure of the way to it;
+ * bytes that arrived before can still be taken then. A follower also ends when its lease is over:
+ * that looks like a failure with CODE_UNAVAILABLE, and the caller starts another one.
  */
 struct e2b_stream;
 
@@ -175,9 +176,9 @@ struct e2b_stream *e2b_stream_start(struct e2b *e, struct e2b_op *op, const char
                                     const char *const *args, const uint8_t *spec, size_t spec_len,
                                     void (*readable)(struct e2b_op *op), struct e2b_output *ret);
 
-/* Takes what has arrived: a malloc'ed block that is the caller's then (*ret_base), whose bytes start
- * at headroom (so that the caller can put the rest of a cut frame in front). False: nothing there. On
- * the executor's thread. Taking is what lets the sandbox send more. */
+/* Takes what has arrived: a malloc'ed block that is the caller's then (*ret_base), whose bytes
+ * start at headroom (so that the caller can put the rest of a cut frame in front). False: nothing
+ * there. On the executor's thread. Taking is what lets the sandbox send more. */
 bool e2b_stream_take(struct e2b_stream *s, size_t headroom, uint8_t **ret_base, size_t *ret_len);
 
 /* After done only. */

@@ -1,0 +1,19 @@
+/* The agent as a whole: what its parts find each other through. */
+#pragma once
+
+#include "common/base/status.h"
+#include "common/http/server.h"
+#include "runtime/local/agent/config.h"
+
+struct agent {
+    struct config config;
+    struct loop loop;
+    struct loop_fd signals;
+    struct http_server *server; /* owned */
+};
+
+/* Begins to serve on the descriptors of handover.h. config and loop are set. */
+bool agent_init(struct agent *a, struct status *st);
+
+/* Children have ended: collects all of them. */
+void agent_reap(struct agent *a);

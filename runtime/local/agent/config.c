@@ -1,0 +1,78 @@
+/* See config.h. Called once, by main. The text comes from the daemon and is trusted. */
+#include "runtime/local/agent/config.h"
+
+#include "common/base/mem.h"
+#include "runtime/local/agent/handover.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void set(struct config *c, const char *key, const char *value)
+{
+    if (strcmp(key, "id") == 0)
+        c->id = value;
+    else if (strcmp(key, "template") == 0)
+        c->template_id = value;
+    else if (strcmp(key, "token") == 0)
+        c->token = value;
+    else if (strcmp(key, "user") == 0)
+        c->user = value;
+    else if (strcmp(key, "workdir") == 0)
+        c->workdir = value;
+    else if (strcmp(key, "uids") == 0)
+        c->single_user = strcmp(value, "single") == 0;
+    else if (strcmp(key, "disk") == 0)
+        c->disk_bytes = strtoll(value, NULL, 10);
+    else if (strcmp(key, "memory") == 0)
+        c->memory_bytes = strtoll(value, NULL, 10);
+}
+
+bool config_parse(struct config *c, char *text, size_t len, struct status *st)
+{
+    *c = (struct config){
+        .id = "", .template_id = "", .user = AGENT_USER, .workdir = "", .text = text};
+    if (len == 0 || text[len - 1] != '\0')
+        return status_set(st, CODE_INTERNAL, 0, "the configuration is cut");
+    for (char *record = text; record < text + len; record += strlen(record) + 1) {
+        char *value = strchr(record, '=');
+
+        if (strncmp(record, "env:", 4) == 0) {
+            c->envs = xrealloc(c->envs, (c->n_envs + 1) * sizeof(*c->envs));
+            c->envs[c->n_envs++] = record + 4;
+            continue;
+        }
+        if (!value)
+            return status_set(st, CODE_INTERNAL, 0, "the configuration has a record without '='");
+        *value = '\0';
+        set(c, record, value + 1);
+        record = value + 1;
+    }
+    return true;
+}
+
+bool config_read(struct config *c, int fd, struct status *st)
+{
+    struct stat info;
+    char *text;
+
+    *c = (struct config){0};
+    if (fstat(fd, &info) < 0 || info.st_size <= 0 || info.st_size > AGENT_CONFIG_MAX)
+        return status_set(st, CODE_INTERNAL, 0, "there is no configuration");
+    text = xmalloc((size_t)info.st_size);
+    if (pread(fd, text, (size_t)info.st_size, 0) != info.st_size) {
+        free(text);
+        return status_set(st, CODE_INTERNAL, 0, "the configuration cannot be read: %s",
+                          strerror(errno));
+    }
+    return config_parse(c, text, (size_t)info.st_size, st);
+}
+
+void config_deinit(struct config *c)
+{
+    free(c->envs);
+    free(c->text);
+    *c = (struct config){0};
+}

@@ -1,0 +1,254 @@
+/*
+ * See sandbox_cgroup.h. Runs in the zygote, as root only: an ordinary user's delegated groups are
+ * rare and tier B does with process limits.
+ */
+#include "runtime/local/sandbox_cgroup.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+
+static const char *const names[CONTROLLERS] = {"memory", "pids", "cpu"};
+
+static bool write_text(const char *dir, const char *file, const char *text)
+{
+    AUTO_FREE char *path = xasprintf("%s/%s", dir, file);
+    AUTO_CLOSE int fd = open(path, O_WRONLY | O_CLOEXEC);
+
+    return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
+}
+
+static bool write_number(const char *dir, const char *file, int64_t number)
+{
+    char text[24];
+
+    snprintf(text, sizeof text, "%" PRId64, number);
+    return write_text(dir, file, text);
+}
+
+/* Whether word is in a list whose words are separated by one of separators. */
+static bool has_word(const char *text, const char *separators, const char *word)
+{
+    size_t len = strlen(word);
+
+    while (*text) {
+        size_t n = strcspn(text, separators);
+
+        if (n == len && memcmp(text, word, n) == 0)
+            return true;
+        text += n;
+        text += strspn(text, separators);
+    }
+    return false;
+}
+
+static void remove_groups_in(const char *base)
+{
+    DIR *dir = opendir(base);
+    struct dirent *entry;
+
+    if (!dir)
+        return;
+    while ((entry = readdir(dir)) != NULL) {
+        AUTO_FREE char *path = NULL;
+
+        if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
+            continue;
+        path = xasprintf("%s/%s", base, entry->d_name);
+        rmdir(path);
+    }
+    closedir(dir);
+}
+
+static char *make_base(const char *parent, const char *name)
+{
+    AUTO_FREE char *base = xasprintf("%s/%s", parent, name);
+
+    if (mkdir(base, 0755) < 0 && errno != EEXIST)
+        return NULL;
+    remove_groups_in(base);
+    return TAKE(base);
+}
+
+/*
+ * Version 2 gives a controller to the children of a group that lists it in subtree_control, which a
+ * group with processes of its own may not (the root may). So: our own group, else the root.
+ */
+static char *make_base_v2(const char *root, const char *own, const char *name,
+                          const char *controller)
+{
+    const char *parents[] = {own, ""};
+    char enable[32];
+
+    snprintf(enable, sizeof enable, "+%s", controller);
+    for (size_t i = 0; i < 2; i++) {
+        AUTO_FREE char *parent = xasprintf("%s%s", root, parents[i]);
+        AUTO_FREE char *base = NULL;
+
+        if (!write_text(parent, "cgroup.subtree_control", enable))
+            continue;
+        base = make_base(parent, name);
+        if (base && write_text(base, "cgroup.subtree_control", enable))
+            return TAKE(base);
+        if (base)
+            rmdir(base);
+    }
+    return NULL;
+}
+
+static bool v2_offers(const char *root, const char *controller)
+{
+    AUTO_FREE char *path = xasprintf("%s/cgroup.controllers", root);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char text[512];
+    ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+
+    if (n < 0)
+        return false;
+    text[n] = '\0';
+    return has_word(text, " \n", controller);
+}
+
+/* One line of /proc/self/cgroup: "4:memory:/path", or "0::/path" for version 2. */
+static void use_line(struct sandbox_cgroups *cgroups, const char *root, const char *line,
+                     const char *name)
+{
+    AUTO_FREE char *copy = xstrdup(line);
+    char *list = strchr(copy, ':');
+    char *own = list ? strchr(list + 1, ':') : NULL;
+
+    if (!own)
+        return;
+    *list++ = '\0';
+    *own++ = '\0';
+    if (strcmp(own, "/") == 0)
+        *own = '\0';
+    for (int i = 0; i < CONTROLLERS; i++) {
+        if (cgroups->controller[i].base)
+            continue;
+        if (*list && has_word(list, ",", names[i])) {
+            AUTO_FREE char *parent = xasprintf("%s/%s%s", root, list, own);
+
+            cgroups->controller[i].version = 1;
+            cgroups->controller[i].base = make_base(parent, name);
+        } else if (strcmp(copy, "0") == 0) {
+            AUTO_FREE char *unified = xasprintf("%s/unified", root);
+            const char *top = access(unified, F_OK) == 0 ? unified : root;
+
+            if (!v2_offers(top, names[i]))
+                continue;
+            cgroups->controller[i].version = 2;
+            cgroups->controller[i].base = make_base_v2(top, own, name, names[i]);
+        }
+        if (!cgroups->controller[i].base)
+            cgroups->controller[i].version = 0;
+    }
+}
+
+void sandbox_cgroups_find(struct sandbox_cgroups *cgroups, const char *root, const char *self,
+                          const char *name)
+{
+    AUTO_FREE char *text = xstrdup(self);
+    char *rest = text;
+
+    *cgroups = (struct sandbox_cgroups){0};
+    for (char *line; (line = strsep(&rest, "\n")) != NULL;)
+        use_line(cgroups, root, line, name);
+}
+
+void sandbox_cgroups_deinit(struct sandbox_cgroups *cgroups)
+{
+    for (int i = 0; i < CONTROLLERS; i++) {
+        if (!cgroups->controller[i].base)
+            continue;
+        remove_groups_in(cgroups->controller[i].base);
+        rmdir(cgroups->controller[i].base);
+        free(cgroups->controller[i].base);
+    }
+    *cgroups = (struct sandbox_cgroups){0};
+}
+
+enum { CPU_PERIOD_US = 100000 };
+
+static bool set_cpu(const char *dir, int version, int64_t millis)
+{
+    int64_t quota = millis * CPU_PERIOD_US / 1000;
+    char text[64];
+
+    if (version == 1)
+        return write_number(dir, "cpu.cfs_period_us", CPU_PERIOD_US) &&
+               write_number(dir, "cpu.cfs_quota_us", quota);
+    snprintf(text, sizeof text, "%" PRId64 " %d", quota, CPU_PERIOD_US);
+    return write_text(dir, "cpu.max", text);
+}
+
+static bool set_memory(const char *dir, int version, int64_t bytes)
+{
+    if (version == 1) {
+        if (!write_number(dir, "memory.limit_in_bytes", bytes))
+            return false;
+        write_number(dir, "memory.memsw.limit_in_bytes", bytes); /* where swap is counted */
+        return true;
+    }
+    write_text(dir, "memory.swap.max", "0");
+    return write_number(dir, "memory.max", bytes);
+}
+
+static bool set_limit(const char *dir, enum sandbox_controller controller, int version,
+                      const struct zygote_limits *limits)
+{
+    switch (controller) {
+    case CONTROLLER_MEMORY:
+        /* The writable layer is memory too, and is charged to the group. */
+        return set_memory(dir, version, limits->memory_bytes + limits->disk_bytes);
+    case CONTROLLER_PIDS:
+        return write_number(dir, "pids.max", limits->pids);
+    case CONTROLLER_CPU:
+        return set_cpu(dir, version, limits->cpu_millis);
+    case CONTROLLERS:
+        break;
+    }
+    return false;
+}
+
+/* Two controllers may share one hierarchy, and then one directory: the second mkdir finds it. */
+bool sandbox_cgroups_enter(const struct sandbox_cgroups *cgroups, const char *id,
+                           const struct zygote_limits *limits, pid_t pid, struct status *st)
+{
+    for (int i = 0; i < CONTROLLERS; i++) {
+        int version = cgroups->controller[i].version;
+        AUTO_FREE char *dir = NULL;
+
+        if (!version)
+            continue;
+        dir = xasprintf("%s/%s", cgroups->controller[i].base, id);
+        if ((mkdir(dir, 0755) < 0 && errno != EEXIST) ||
+            !set_limit(dir, (enum sandbox_controller)i, version, limits) ||
+            !write_number(dir, "cgroup.procs", pid))
+            return status_set(st, CODE_INTERNAL, 0, "the %s limit cannot be set in %s: %s",
+                              names[i], dir, strerror(errno));
+    }
+    return true;
+}
+
+void sandbox_cgroups_remove(const struct sandbox_cgroups *cgroups, const char *id)
+{
+    for (int i = 0; i < CONTROLLERS; i++) {
+        AUTO_FREE char *dir = NULL;
+
+        if (!cgroups->controller[i].version)
+            continue;
+        dir = xasprintf("%s/%s", cgroups->controller[i].base, id);
+        /* A reaped process leaves its group a moment after waitpid() returns. */
+        for (int tries = 0; rmdir(dir) < 0 && errno == EBUSY && tries < 500; tries++)
+            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+    }
+}

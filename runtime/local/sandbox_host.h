@@ -1,0 +1,53 @@
+/*
+ * What all sandboxes of a zygote share, found and made once at its start: the tier, the lower
+ * layers of the system directories, the system call filter, the control groups, the agent program.
+ */
+#pragma once
+
+#include "common/base/status.h"
+#include "runtime/local/sandbox_cgroup.h"
+#include "runtime/local/zygote.h"
+
+#include <linux/filter.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+enum {
+    SANDBOX_ID_BASE = 100000, /* tier A: what 0 inside is outside */
+    SANDBOX_ID_RANGE = 65536,
+    SANDBOX_LAYERS = 12,
+};
+
+/* A directory of the system: an overlay over the host's, or a link as the host has it. */
+struct sandbox_layer {
+    const char *name; /* static: "usr" */
+    char lower[48];   /* the lower directory, absolute or below the working directory */
+    char link[48];    /* where it links to; empty: it is a directory */
+};
+
+struct sandbox_host {
+    enum zygote_tier tier;
+    int agent_fd; /* borrowed: the agent program, sealed */
+    uid_t uid;    /* tier B: the one id */
+    gid_t gid;
+    bool idmapped; /* tier A: the system's files belong to root inside as well */
+    struct sandbox_layer layer[SANDBOX_LAYERS];
+    int n_layers;
+    struct sandbox_cgroups cgroups;
+    struct sock_fprog filter; /* owned */
+};
+
+/*
+ * The working directory is the data directory, for the zygote's whole life: all paths are relative
+ * to it, so that neither its length nor the modes of its parents matter. In tier A the zygote gets
+ * a mount namespace of its own. cgroup_name: of the daemon's directories among the control groups.
+ */
+bool sandbox_host_init(struct sandbox_host *host, enum zygote_tier tier, int agent_fd,
+                       const char *cgroup_name, struct status *st);
+void sandbox_host_deinit(struct sandbox_host *host);
+
+/* One line for people: what is enforced and how. */
+void sandbox_host_describe(const struct sandbox_host *host, char *to, size_t size);
+
+/* Fills the fields that are 0. */
+struct zygote_limits sandbox_limits(const struct zygote_limits *wanted);

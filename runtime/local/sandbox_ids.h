@@ -1,0 +1,20 @@
+/* User namespaces: making a process in new ones, and which ids it has there. */
+#pragma once
+
+#include "runtime/local/sandbox_host.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* As fork(), into new namespaces (CLONE_NEW*); in the parent *ret_pidfd is the child's. */
+pid_t sandbox_ids_fork(uint64_t namespaces, int *ret_pidfd);
+
+/* Writes the id maps of a child made with CLONE_NEWUSER. False: errno is set. */
+bool sandbox_ids_map(const struct sandbox_host *host, pid_t child);
+
+/* In the child, once its maps are written: takes the ids of the agent. False: errno is set. */
+bool sandbox_ids_take(const struct sandbox_host *host);
+
+/* A descriptor of a user namespace with the sandboxes' map; -1 when there is none to be had. */
+int sandbox_ids_namespace(const struct sandbox_host *host);

@@ -1,0 +1,204 @@
+/*
+ * See sandbox_root.h.
+ *
+ * One tmpfs with a quota holds mnt/root (the root directory itself, with home, tmp, var, ... as
+ * plain directories) and, out of the sandbox's reach beside it, the upper and work directories of
+ * the overlays. What is not named here does not exist inside: an allowlist by construction.
+ */
+#include "runtime/local/sandbox_root.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/mem.h"
+#include "runtime/local/agent/handover.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#define ROOT "mnt/root"
+
+static void must(bool done, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void must(bool done, const char *fmt, ...)
+{
+    int error = errno;
+    char step[96];
+    va_list args;
+
+    if (done)
+        return;
+    va_start(args, fmt);
+    vsnprintf(step, sizeof step, fmt, args);
+    va_end(args);
+    errno = error;
+    sandbox_fail(step);
+}
+
+static void make_directory(const char *path, mode_t mode)
+{
+    must(mkdir(path, mode) == 0 && chmod(path, mode) == 0, "make %s", path);
+}
+
+static void mount_store(const struct zygote_limits *limits)
+{
+    char options[96];
+
+    snprintf(options, sizeof options, "size=%" PRId64 ",nr_inodes=%" PRId64 ",mode=0755",
+             limits->disk_bytes, limits->files);
+    must(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "make mounts private");
+    must(mount("sandbox", "mnt", "tmpfs", MS_NOSUID | MS_NODEV, options) == 0,
+         "mount the writable layer");
+    make_directory("mnt/upper", 0755);
+    make_directory("mnt/work", 0755);
+    make_directory(ROOT, 0755);
+    /* A mount of its own: the way up from the root directory ends here. */
+    must(mount(ROOT, ROOT, NULL, MS_BIND, NULL) == 0, "bind the root directory");
+}
+
+static void make_skeleton(const struct sandbox_host *host)
+{
+    static const struct {
+        const char *path;
+        mode_t mode;
+    } directories[] = {
+        {"dev", 0755},      {"dev/pts", 0755},   {"dev/shm", 01777},  {"proc", 0555},
+        {"sys", 0555},      {"tmp", 01777},      {"run", 0755},       {"run/lock", 01777},
+        {"var", 0755},      {"var/lib", 0755},   {"var/cache", 0755}, {"var/log", 0755},
+        {"var/tmp", 01777}, {"var/spool", 0755}, {"home", 0755},      {"home/user", 0755},
+        {"root", 0700},     {"srv", 0755},       {"mnt", 0755},       {"media", 0755},
+    };
+    char path[64];
+
+    for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
+        snprintf(path, sizeof path, ROOT "/%s", directories[i].path);
+        make_directory(path, directories[i].mode);
+    }
+    must(symlink("/run", ROOT "/var/run") == 0 && symlink("/run/lock", ROOT "/var/lock") == 0,
+         "link /var/run");
+    if (host->tier == ZYGOTE_TIER_A)
+        must(chown(ROOT AGENT_USER_HOME, AGENT_USER_ID, AGENT_USER_ID) == 0, "give the home away");
+}
+
+/* A directory with mounts of its own below it cannot be a lower layer: it is bound, read-only. */
+static void bind_read_only(const char *source, const char *target)
+{
+    must(mount(source, target, NULL, MS_BIND | MS_REC, NULL) == 0, "bind %s", source);
+    must(mount(NULL, target, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV, NULL) ==
+             0,
+         "make %s read-only", source);
+}
+
+static void mount_layer(const struct sandbox_layer *layer)
+{
+    char target[64], upper[64], work[64], options[256];
+
+    snprintf(target, sizeof target, ROOT "/%s", layer->name);
+    if (*layer->link) {
+        must(symlink(layer->link, target) == 0, "link %s", target);
+        return;
+    }
+    snprintf(upper, sizeof upper, "mnt/upper/%s", layer->name);
+    snprintf(work, sizeof work, "mnt/work/%s", layer->name);
+    make_directory(target, 0755);
+    make_directory(upper, 0755);
+    make_directory(work, 0755);
+    snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s,userxattr", layer->lower,
+             upper, work);
+    if (mount("overlay", target, "overlay", MS_NOSUID | MS_NODEV, options) == 0)
+        return;
+    must(errno == EINVAL, "mount the overlay of /%s", layer->name);
+    bind_read_only(layer->lower, target);
+}
+
+static void bind_file(const char *source, const char *target)
+{
+    int fd = open(target, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+
+    must(fd >= 0, "make %s", target);
+    close(fd);
+    must(mount(source, target, NULL, MS_BIND, NULL) == 0, "bind %s", source);
+}
+
+static void fill_dev(const struct sandbox_host *host)
+{
+    static const char *const devices[] = {"null", "zero", "full", "random", "urandom", "tty"};
+    static const char *const links[][2] = {
+        {"/proc/self/fd", "fd"},       {"/proc/self/fd/0", "stdin"}, {"/proc/self/fd/1", "stdout"},
+        {"/proc/self/fd/2", "stderr"}, {"pts/ptmx", "ptmx"},
+    };
+    char source[32], target[64];
+    const char *options = host->tier == ZYGOTE_TIER_A
+                              ? "newinstance,ptmxmode=0666,mode=0620,gid=5"
+                              : "newinstance,ptmxmode=0666,mode=0620"; /* no group tty there */
+
+    for (size_t i = 0; i < sizeof devices / sizeof *devices; i++) {
+        snprintf(source, sizeof source, "/dev/%s", devices[i]);
+        snprintf(target, sizeof target, ROOT "/dev/%s", devices[i]);
+        bind_file(source, target);
+    }
+    for (size_t i = 0; i < sizeof links / sizeof *links; i++) {
+        snprintf(target, sizeof target, ROOT "/dev/%s", links[i][1]);
+        must(symlink(links[i][0], target) == 0, "link %s", target);
+    }
+    must(mount("devpts", ROOT "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, options) == 0,
+         "mount /dev/pts");
+}
+
+/* No further user namespaces: a second lock behind the system call filter. Best effort. */
+static void forbid_namespaces(void)
+{
+    AUTO_CLOSE int fd = open(ROOT "/proc/sys/user/max_user_namespaces", O_WRONLY | O_CLOEXEC);
+
+    if (fd >= 0 && write(fd, "0", 1) != 1)
+        return;
+}
+
+static void mount_proc(void)
+{
+    static const char *const masked[] = {
+        "keys",          "key-users",   "kcore",      "timer_list", "sched_debug",
+        "latency_stats", "timer_stats", "kallsyms",   "kmsg",       "sysrq-trigger",
+        "vmallocinfo",   "slabinfo",    "kpagecount", "kpageflags",
+    };
+    char target[64];
+
+    must(mount("proc", ROOT "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0,
+         "mount /proc");
+    forbid_namespaces();
+    for (size_t i = 0; i < sizeof masked / sizeof *masked; i++) {
+        snprintf(target, sizeof target, ROOT "/proc/%s", masked[i]);
+        if (access(target, F_OK) == 0)
+            must(mount("/dev/null", target, NULL, MS_BIND, NULL) == 0, "hide /proc/%s", masked[i]);
+    }
+    must(mount(ROOT "/proc/sys", ROOT "/proc/sys", NULL, MS_BIND, NULL) == 0 &&
+             mount(NULL, ROOT "/proc/sys", NULL,
+                   MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0,
+         "make /proc/sys read-only");
+}
+
+void sandbox_root_build(const struct sandbox_host *host, const struct zygote_limits *limits)
+{
+    mount_store(limits);
+    make_skeleton(host);
+    for (int i = 0; i < host->n_layers; i++)
+        mount_layer(&host->layer[i]);
+    fill_dev(host);
+    mount_proc();
+}
+
+/* The old root is stacked below the new one for a moment, then goes with everything in it. */
+void sandbox_root_enter(void)
+{
+    must(chdir(ROOT) == 0, "enter the root directory");
+    must(syscall(SYS_pivot_root, ".", ".") == 0, "change the root directory");
+    must(umount2(".", MNT_DETACH) == 0, "leave the host's file system");
+    must(chdir("/") == 0, "enter the new root directory");
+}

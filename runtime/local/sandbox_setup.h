@@ -1,0 +1,26 @@
+/*
+ * The inside of a sandbox: what its first process does between clone3() and becoming the agent.
+ */
+#pragma once
+
+#include "runtime/local/sandbox_host.h"
+
+/* Why a sandbox could not be made: the step and its errno. Sent on the sync socket. */
+struct sandbox_failure {
+    char step[96];
+    int error;
+};
+
+/* What the first process needs besides what it shares; the descriptors are its own copies. */
+struct sandbox_inside {
+    const struct sandbox_host *host;
+    struct zygote_limits limits; /* all given */
+    int http_fd;
+    int dial_fd;
+    int config_fd;
+    int sync_fd; /* SOCK_SEQPACKET: receives the word to go on; sends a failure or the agent's byte
+                  */
+};
+
+/* Becomes the agent. Returns only by _exit() after a failure was sent. */
+_Noreturn void sandbox_setup(const struct sandbox_inside *in);

@@ -2,10 +2,10 @@
  * The journal's wire form, as bytes in memory: pure, no I/O, no allocation.
  *
  * A journal is a sequence of frames. A frame is field 1 of a RunCommandResponse, length-delimited:
- * 0x0A, the length as a minimal varint, and that many bytes of a serialized sandbox.v1.CommandEvent.
- * By protobuf's concatenation rule any run of whole frames is itself a valid response message, so
- * sandboxd relays these bytes without decoding or re-encoding them. It must not trust them: they
- * come out of the sandbox.
+ * 0x0A, the length as a minimal varint, and that many bytes of a serialized
+ * sandbox.v1.CommandEvent. By protobuf's concatenation rule any run of whole frames is itself a
+ * valid response message, so sandboxd relays these bytes without decoding or re-encoding them. It
+ * must not trust them: they come out of the sandbox.
  */
 #pragma once
 
@@ -15,8 +15,14 @@
 
 enum {
     JOURNAL_TAG = 0x0A,
-    JOURNAL_FRAME_MAX = 64 * 1024,      /* a whole frame, header included */
-    JOURNAL_PAYLOAD_MAX = 32 * 1024,    /* output bytes that the writer puts into one event */
+    JOURNAL_FRAME_MAX = 64 * 1024, /* a whole frame, header included */
+    /*
+     * Output bytes that the writer puts into one event. As text every one of them may become the
+     * three bytes of U+FFFD, with up to three more from the event before, and still be one frame.
+     */
+    JOURNAL_PAYLOAD_MAX = 21 * 1024,
+    JOURNAL_HEADER_MAX = 96,   /* what journal_encode_output_header() writes at most */
+    JOURNAL_EXITED_MAX = 1280, /* what journal_encode_exited() writes at most */
 };
 
 /* Field numbers of sandbox.v1.CommandEvent. */
@@ -35,8 +41,8 @@ enum journal_kind {
 /* One event, pointing into the frame it was parsed from. */
 struct journal_event {
     uint64_t seq;
-    int64_t time_ns;    /* wall clock; 0 when the frame has none */
-    uint64_t offset;    /* of output, within its own stream */
+    int64_t time_ns; /* wall clock; 0 when the frame has none */
+    uint64_t offset; /* of output, within its own stream */
     enum journal_kind kind;
     const uint8_t *data; /* borrowed; output bytes, the text, or the submessage of the others */
     size_t data_len;
@@ -52,9 +58,9 @@ enum journal_result {
 };
 
 /*
- * Parses and checks one frame at the start of data: tags, lengths, wire types, the oneof set at most
- * once, strings (Text.text, Exited.message) as UTF-8. Fields it does not know are skipped (a newer
- * recorder), groups are corrupt.
+ * Parses and checks one frame at the start of data: tags, lengths, wire types, the fields of an
+ * event set at most once, times in range, strings (Text.text, Exited.message) as UTF-8. Fields it
+ * does not know are skipped (a newer recorder), groups are corrupt. No bytes at all are PARTIAL.
  */
 enum journal_result journal_parse(const uint8_t *data, size_t len, struct journal_event *ret,
                                   size_t *ret_len);
@@ -71,9 +77,9 @@ struct journal_check {
 bool journal_check_next(struct journal_check *c, const struct journal_event *e);
 
 /*
- * Encoders. Each writes one whole frame to the front of to (room: JOURNAL_FRAME_MAX) and returns its
- * length. For output, the header alone can be written (then the payload follows unchanged in the
- * frame), so that the recorder can write header and payload with one writev().
+ * Encoders. Each writes one whole frame to the front of to (room: JOURNAL_FRAME_MAX) and returns
+ * its length. For output, the header alone can be written (then the payload follows unchanged in
+ * the frame), so that the recorder can write header and payload with one writev().
  */
 size_t journal_encode_output_header(uint8_t *to, uint64_t seq, int64_t time_ns, uint64_t offset,
                                     enum journal_kind kind, size_t payload_len);

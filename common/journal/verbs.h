@@ -2,8 +2,8 @@
  * What sandboxd and the recorder agree on besides the journal itself: where the recorder lives in a
  * sandbox, its verbs, and what its exit codes mean. Used by both sides.
  *
- * The state directory is /var/lib/sandboxd where the recorder runs as root, $HOME/.sandboxd where it
- * does not. Below it:
+ * The state directory is /var/lib/sandboxd where the recorder runs as root, $HOME/.sandboxd where
+ * it does not. Below it:
  *
  *   bin/recorder-<sha>      the recorder, by the first 16 hex digits of its SHA-256
  *   spec/<nonce>            root-only; SpecFile messages on their way (proto/recorder/v1)
@@ -12,13 +12,13 @@
  * Verbs (all take --state=DIR, for tests):
  *
  *   setup                   makes the directories, spec/ with mode 0700
- *   run --spec=FILE         waits until FILE is whole (10 s), unlinks it, starts the command unless its
- *                           id exists, then follows it as `follow` does
- *   follow --id=ID          writes events to stdout, whole frames only (journal.h)
+ *   run --spec=FILE         waits until FILE is whole (10 s), unlinks it, starts the command unless
+ * its id exists, then follows it as `follow` does follow --id=ID          writes events to stdout,
+ * whole frames only (journal.h)
  *     --from=SEQ            the first event wanted; 0 and 1: from the start
  *     --until=exited|closed|now
- *                           where to stop: after `exited` (default), after `closed`, or after what is
- *                           recorded at this moment
+ *                           where to stop: after `exited` (default), after `closed`, or after what
+ * is recorded at this moment
  *     --text                output events as Text instead of bytes
  *     --no-progress-reader  does not count as a reader that KEEP_UP waits for
  *   input --id=ID --spec=FILE
@@ -40,19 +40,19 @@
 
 enum recorder_exit {
     RECORDER_OK = 0,
-    RECORDER_INTERNAL = 1,     /* a fault of the recorder or the sandbox */
-    RECORDER_USAGE = 2,        /* wrong arguments */
-    RECORDER_NOT_FOUND = 3,    /* no such command */
-    RECORDER_MISMATCH = 4,     /* the id exists with another digest; stderr is that digest in hex, then
-                                  a newline and the sentence */
-    RECORDER_DATA_LOSS = 5,    /* the journal does not hold together */
-    RECORDER_ENDED = 6,        /* the command has ended: no input, no signal */
-    RECORDER_STDIN_CLOSED = 7, /* it has no stdin, or not any more */
-    RECORDER_STDIN_FULL = 8,   /* it did not read its stdin for 5 s */
-    RECORDER_BAD_SPEC = 9,     /* the spec did not arrive whole, or is not one */
-    RECORDER_NO_SPACE = 10,    /* the disk is full */
+    RECORDER_INTERNAL = 1,  /* a fault of the recorder or the sandbox */
+    RECORDER_USAGE = 2,     /* wrong arguments */
+    RECORDER_NOT_FOUND = 3, /* no such command */
+    RECORDER_MISMATCH = 4,  /* the id exists with another digest; stderr is that digest in hex, then
+                               a newline and the sentence */
+    RECORDER_DATA_LOSS = 5, /* the journal does not hold together */
+    RECORDER_ENDED = 6,     /* the command has ended: no input, no signal */
+    RECORDER_STDIN_CLOSED = 7,  /* it has no stdin, or not any more */
+    RECORDER_STDIN_FULL = 8,    /* it did not read its stdin for 5 s */
+    RECORDER_BAD_SPEC = 9,      /* the spec did not arrive whole, or is not one */
+    RECORDER_NO_SPACE = 10,     /* the disk is full */
     RECORDER_OUT_OF_RANGE = 11, /* ack beyond the last event */
-    RECORDER_FOREIGN = 12,     /* the id belongs to the sandbox this one was made from: it can be read
-                                  (follow, show) but neither joined nor driven */
+    RECORDER_FOREIGN = 12, /* the id belongs to the sandbox this one was made from: it can be read
+                              (follow, show) but neither joined nor driven */
     /* 126 and 127 are the shell's: the recorder is not installed, or cannot run. */
 };

@@ -1,0 +1,52 @@
+/*
+ * The gRPC server: listens, binds methods to their handlers, and spreads calls over workers. Each
+ * worker is one thread with one completion queue; a call stays with the worker that accepted it.
+ * The only code that calls gRPC core is in this folder.
+ */
+#pragma once
+
+#include "common/base/status.h"
+#include "service/rpc/call.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct server;
+
+struct server_config {
+    const char *listen; /* HOST:PORT; port 0 takes a free one */
+    int workers;        /* 1 or more */
+    int64_t max_message_bytes;
+    int64_t max_connection_age_ms;       /* 0: connections live on */
+    int64_t max_connection_age_grace_ms; /* then calls have so long to end */
+    int64_t keepalive_ms;                /* our own pings; 0: none */
+    const struct method *methods; /* borrowed for the server's life; every method of every service
+                                     in it exactly once */
+    size_t n_methods;
+    void *app; /* call_app() */
+};
+
+/* Starts nothing yet. False when the table has a hole or a double entry. */
+bool server_new(const struct server_config *config, struct server **ret, struct status *st);
+
+/* Binds the address and starts the workers. */
+bool server_start(struct server *s, struct status *st);
+
+/* HOST:PORT with the real port. */
+const char *server_address(const struct server *s);
+
+/* Any thread. Tells every live call (on_drain), and every later one as it starts. Calls are still
+ * accepted: the load balancer needs time to notice. */
+void server_drain(struct server *s);
+
+/* Any thread; blocks. No new calls from now on; waits up to budget_ms for those there are, then
+ * cancels them and waits for the workers to end. */
+void server_shutdown(struct server *s, int64_t budget_ms);
+
+/* After server_shutdown(), or without server_start(). NULL is fine. */
+void server_free(struct server *s);
+
+/* Once per process, around everything else. Core's own messages go to the log. */
+void rpc_init(void);
+void rpc_deinit(void);

@@ -1,0 +1,241 @@
+/*
+ * See request.h: one exchange and its attempts. For the control plane an attempt is one transfer.
+ * For a sandbox it starts with the sandbox's address, from the cache or from the control plane;
+ * when the sandbox does not answer as it should, the control plane is asked again, because only it
+ * can tell "deleted" and "paused" from "not now".
+ */
+#include "service/e2b/request.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "sandbox/v1/errors.pb-c.h"
+#include "service/e2b/json.h"
+#include "service/e2b/url.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LOOKS_MAX = 3 };
+
+static void attempt(struct exchange *x);
+
+static void finish(struct exchange *x)
+{
+    loop_timer_stop(x->request->loop, &x->timer);
+    list_unlink(&x->node);
+    x->running = false;
+    x->done(x);
+}
+
+static void succeed(struct exchange *x)
+{
+    x->verdict = VERDICT_INIT;
+    finish(x);
+}
+
+static void run_timer(struct loop_timer *timer)
+{
+    attempt(container_of(timer, struct exchange, timer));
+}
+
+static void try_again_or_finish(struct exchange *x)
+{
+    struct request *r = x->request;
+    int64_t at_ns;
+
+    if (!retry_next(&x->retry, x->verdict.again, x->safe, x->verdict.told_ms, clock_monotonic_ns(),
+                    r->deadline_ns, loop_random(r->loop), &at_ns)) {
+        finish(x);
+        return;
+    }
+    loop_timer_start(r->loop, &x->timer, at_ns);
+}
+
+/* --- looking for the sandbox --- */
+
+bool exchange_learn(struct e2b *e, const char *sandbox_id, struct json_object *o,
+                    enum e2b_state *ret_state)
+{
+    const char *state = json_text(o, "state", 32);
+    const char *domain = json_text(o, "domain", 255);
+    const char *token = json_text(o, "envdAccessToken", 1024);
+
+    if (state == NULL || json_text(o, "sandboxID", E2B_ID_MAX) == NULL)
+        return false;
+    if ((domain != NULL && !json_is_token(domain)) || (token != NULL && !json_is_token(token)))
+        return false;
+    if (strcmp(state, "running") == 0) {
+        *ret_state = E2B_RUNNING;
+        address_store(e->addresses, sandbox_id, domain, token, clock_monotonic_ns());
+        return true;
+    }
+    if (strcmp(state, "paused") != 0)
+        return false;
+    *ret_state = E2B_PAUSED;
+    address_forget(e->addresses, sandbox_id);
+    return true;
+}
+
+static void looked(struct transfer *t)
+{
+    struct exchange *x = container_of(t, struct exchange, transfer);
+    struct verdict v;
+    enum e2b_state state;
+    AUTO_JSON struct json_object *o = NULL;
+
+    if (t->result != CURLE_OK || t->status != 200) {
+        errors_judge(t, SOURCE_API, &v);
+        /* That the look failed says less than why it was needed, unless there is no such sandbox.
+         */
+        if (!x->failed_before || v.st.code == CODE_NOT_FOUND)
+            x->verdict = v;
+        else
+            x->verdict.again = v.again;
+        try_again_or_finish(x);
+        return;
+    }
+    o = json_parse(buf_data(&t->body), buf_len(&t->body));
+    if (!exchange_learn(x->request->e2b, x->sandbox_id, o, &state)) {
+        errors_garbage(SOURCE_API, "no sandbox in it", &x->verdict);
+        try_again_or_finish(x);
+        return;
+    }
+    if (state == E2B_PAUSED) {
+        x->verdict = VERDICT_INIT;
+        status_set(&x->verdict.st, CODE_FAILED_PRECONDITION,
+                   SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_PAUSED,
+                   "sandbox %s is paused: resume it first", x->sandbox_id);
+        finish(x);
+        return;
+    }
+    if (x->failed_before) {
+        x->failed_before = false;
+        try_again_or_finish(x);
+        return;
+    }
+    attempt(x);
+}
+
+static void look(struct exchange *x)
+{
+    struct e2b *e = x->request->e2b;
+    AUTO_FREE char *path = url_sandbox_path(x->sandbox_id, "");
+    AUTO_FREE char *url = xasprintf("%s%s", e->api_url, path);
+    struct transfer_request r = {
+        .method = "GET",
+        .url = url,
+        .timeout_ms = e->config.request_timeout_ms,
+        .max_response = E2B_RESPONSE_MAX,
+        .may_repeat = true,
+    };
+
+    x->phase = EXCHANGE_LOOKING;
+    transfer_deinit(&x->transfer);
+    transfer_init(&x->transfer, x->request->loop);
+    url_api_headers(&x->transfer, e);
+    x->transfer.done = looked;
+    transfer_start(&x->transfer, &r);
+}
+
+/* --- the call itself --- */
+
+static void called(struct transfer *t)
+{
+    struct exchange *x = container_of(t, struct exchange, transfer);
+    bool answered = t->result == CURLE_OK && t->status >= 200 && t->status < 300;
+
+    x->verdict = VERDICT_INIT;
+    if (t->status == 200 && x->on_data != NULL)
+        answered = true; /* what came of a stream decides, however it ended */
+    if (!answered) {
+        errors_judge(t, x->source, &x->verdict);
+    } else if (x->judge == NULL || x->judge(x, &x->verdict)) {
+        succeed(x);
+        return;
+    }
+    if (x->sandbox_id != NULL && x->verdict.remedy == REMEDY_LOOK && x->looks++ < LOOKS_MAX) {
+        address_forget(x->request->e2b->addresses, x->sandbox_id);
+        x->failed_before = true;
+        look(x);
+        return;
+    }
+    try_again_or_finish(x);
+}
+
+static void call(struct exchange *x)
+{
+    struct e2b *e = x->request->e2b;
+    AUTO_FREE char *base = NULL;
+    AUTO_FREE char *url = NULL;
+    struct transfer_request r = {
+        .method = x->method,
+        .pieces = x->pieces,
+        .n_pieces = x->n_pieces,
+        .timeout_ms = x->timeout_ms,
+        .max_response = x->max_response != 0 ? x->max_response : E2B_RESPONSE_MAX,
+        .may_repeat = x->safe,
+        .accept_gzip = x->accept_gzip,
+        .bulk = x->bulk,
+    };
+
+    x->phase = EXCHANGE_CALLING;
+    transfer_deinit(&x->transfer);
+    transfer_init(&x->transfer, x->request->loop);
+    if (x->sandbox_id != NULL) {
+        base = url_sandbox_base(e, x->sandbox_id, x->address.domain);
+        url_sandbox_headers(&x->transfer, x->sandbox_id, x->address.token);
+    } else {
+        url_api_headers(&x->transfer, e);
+    }
+    url = xasprintf("%s%s", base != NULL ? base : e->api_url, x->path);
+    r.url = url;
+    if (x->content_type != NULL)
+        transfer_header(&x->transfer, "Content-Type: %s", x->content_type);
+    x->transfer.on_data = x->on_data;
+    x->transfer.done = called;
+    if (x->prepare != NULL)
+        x->prepare(x);
+    transfer_start(&x->transfer, &r);
+}
+
+static void attempt(struct exchange *x)
+{
+    if (x->sandbox_id != NULL) {
+        address_deinit(&x->address);
+        if (!address_lookup(x->request->e2b->addresses, x->sandbox_id, clock_monotonic_ns(),
+                            &x->address)) {
+            look(x);
+            return;
+        }
+    }
+    call(x);
+}
+
+void exchange_start(struct exchange *x)
+{
+    x->timer = (struct loop_timer){.run = run_timer};
+    x->retry = (struct retry){0};
+    x->looks = 0;
+    x->failed_before = false;
+    x->running = true;
+    x->verdict = VERDICT_INIT;
+    list_append(&x->request->exchanges, &x->node);
+    attempt(x);
+}
+
+void exchange_deinit(struct exchange *x)
+{
+    if (x->running) {
+        x->running = false;
+        loop_timer_stop(x->request->loop, &x->timer);
+        list_unlink(&x->node);
+    }
+    if (x->transfer.loop != NULL)
+        transfer_deinit(&x->transfer);
+    address_deinit(&x->address);
+    free(x->path);
+    free(x->sandbox_id);
+    x->path = NULL;
+    x->sandbox_id = NULL;
+}

@@ -1,0 +1,89 @@
+/*
+ * An operation on its way: from the caller's thread to a loop, there through any number of
+ * exchanges, and back. The operation's own struct embeds a struct request. On the loop's thread all
+ * but request_submit().
+ *
+ * request_finish() ends it, from wherever: exchanges still running are dropped. The request may be
+ * gone when it returns, so it is always the last thing a function does.
+ */
+#pragma once
+
+#include "service/e2b/errors.h"
+#include "service/e2b/private.h"
+
+struct request {
+    struct e2b *e2b;
+    struct loop *loop;
+    unsigned loop_index;
+    struct e2b_op *op; /* NULL: detached, nobody waits */
+    int64_t deadline_ns;
+    struct list exchanges;   /* running */
+    struct loop_timer timer; /* the deadline */
+    struct task start_task, cancel_task;
+    struct list node; /* detached: in the e2b's list */
+    bool over;
+    bool cancel_posted; /* the caller's thread only */
+    atomic_int refs;
+
+    /* Set before request_submit() or request_detach(). */
+    void (*start)(struct request *r);
+    /* Cancelled or too late, while exchanges still stand: what must be undone. May be NULL. */
+    void (*aborted)(struct request *r);
+    /* Any thread, last; frees the memory. Nothing runs any more. */
+    void (*destroy)(struct request *r);
+};
+
+/* The loop is chosen by sandbox_id (NULL: in turn), so that connections are found again. */
+void request_submit(struct request *r, struct e2b *e, struct e2b_op *op, const char *sandbox_id);
+
+/* Starts work that nobody waits for, on the loop of `like`. */
+void request_detach(struct request *r, const struct request *like, int64_t timeout_ms);
+
+/* st: CODE_OK or what is wrong. */
+void request_finish(struct request *r, const struct status *st);
+
+/* --- exchanges: HTTP with retries and, for a sandbox, finding it --- */
+
+struct exchange {
+    /* Set before exchange_start(); strings are owned by the exchange, the rest is borrowed. */
+    struct request *request;
+    const char *method;
+    char *path;       /* below the base URL, with the query */
+    char *sandbox_id; /* NULL: the control plane */
+    enum source source;
+    const struct transfer_piece *pieces;
+    size_t n_pieces;
+    const char *content_type;
+    int64_t timeout_ms;  /* 0: none (streams) */
+    size_t max_response; /* 0: E2B_RESPONSE_MAX */
+    bool safe;           /* repeating does no harm; may change while it runs */
+    bool bulk, accept_gzip;
+    enum transfer_taken (*on_data)(struct transfer *t, const uint8_t *data, size_t len);
+    /* Before each attempt: more headers, and back to the start. May be NULL. */
+    void (*prepare)(struct exchange *x);
+    /* Whether an answer without an HTTP error is the one that was asked for; fills v if not. May be
+     * NULL. Also asked when the connection broke (t->result) behind a status of 200. */
+    bool (*judge)(struct exchange *x, struct verdict *v);
+    /* Once: x->verdict says how it ended. */
+    void (*done)(struct exchange *x);
+
+    struct list node;
+    struct transfer transfer; /* of the last attempt; stays until the next or exchange_deinit() */
+    struct address address;   /* of the sandbox */
+    struct retry retry;
+    struct loop_timer timer;
+    enum { EXCHANGE_LOOKING, EXCHANGE_CALLING } phase;
+    bool running, failed_before;
+    int looks;
+    struct verdict verdict;
+};
+
+void exchange_start(struct exchange *x);
+/* Stops it if it runs (done does not come). May be called twice, and on a zeroed one. */
+void exchange_deinit(struct exchange *x);
+
+/* What GET /sandboxes/{id} tells, put into the cache; shared with e2b_get. False: no such answer.
+ */
+struct json_object;
+bool exchange_learn(struct e2b *e, const char *sandbox_id, struct json_object *o,
+                    enum e2b_state *ret_state);

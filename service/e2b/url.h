@@ -1,0 +1,29 @@
+/* E2B's addresses and the headers that go with them. */
+#pragma once
+
+#include "service/e2b/private.h"
+#include "service/e2b/transfer.h"
+
+#include <stddef.h>
+
+/* All results are owned by the caller. */
+
+/* RFC 3986: everything but letters, digits and -._~ becomes %XX. */
+char *url_escape(const char *s);
+
+/* "/sandboxes/<id>" and what follows. */
+char *url_sandbox_path(const char *sandbox_id, const char *suffix);
+
+/* Where a sandbox's envd answers; domain NULL: the configured one. No slash at the end. */
+char *url_sandbox_base(const struct e2b *e, const char *sandbox_id, const char *domain);
+
+/* The host under which a port of a sandbox answers, and its URL. */
+void url_port(const struct e2b *e, const char *sandbox_id, const char *domain, unsigned port,
+              char **ret_url, char **ret_host);
+
+/* The value of the list's `metadata` parameter, ready for the query. E2B decodes it three times. */
+char *url_metadata(const struct e2b_pair *pairs, size_t n);
+
+void url_api_headers(struct transfer *t, const struct e2b *e);
+/* token may be NULL. */
+void url_sandbox_headers(struct transfer *t, const char *sandbox_id, const char *token);

@@ -1,0 +1,38 @@
+/* The control plane: E2B's REST API. */
+#pragma once
+
+#include "runtime/local/daemon.h"
+
+#include <json-c/json_object.h>
+
+/* Takes the exchange of a request that is for the control plane. */
+void api_request(struct daemon *d, struct http_exchange *x);
+
+/* For the handlers. */
+
+struct api_call {
+    struct daemon *daemon;
+    struct http_exchange *x;
+    bool v2;                        /* the path began with /v2 */
+    char id[SANDBOX_ID_LEN + 64];   /* of the path, without a client id behind it */
+    const struct json_object *body; /* borrowed; NULL when the request had none */
+};
+
+typedef void api_handler(const struct api_call *call);
+
+api_handler api_create, api_list_v1, api_list, api_get, api_connect, api_delete, api_timeout,
+    api_refresh, api_missing_part;
+
+/* Ends the exchange with E2B's error body. */
+void api_error(struct http_exchange *x, int status, const char *fmt, ...)
+    __attribute__((format(printf, 3, 4)));
+/* Ends it with what went wrong, as HTTP has it. */
+void api_status(struct http_exchange *x, const struct status *st);
+/* Ends it with a JSON body; takes the object. */
+void api_json(struct http_exchange *x, int status, struct json_object *take);
+
+/* The sandbox of the call; answered with 400 or 404, and NULL, when there is none. */
+struct sandbox *api_sandbox(const struct api_call *call);
+
+/* The Sandbox schema. */
+struct json_object *api_sandbox_json(const struct daemon *d, const struct sandbox *s);

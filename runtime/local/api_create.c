@@ -1,0 +1,196 @@
+/* POST /sandboxes and /v2/sandboxes: check everything, then make it. */
+#include "runtime/local/api.h"
+
+#include "common/base/cleanup.h"
+#include "runtime/local/template.h"
+
+#include <json-c/linkhash.h>
+#include <string.h>
+
+enum { TIMEOUT_V1_S = 15, TIMEOUT_V2_S = 300 };
+
+static bool bad(struct status *st, const char *field, const char *what)
+{
+    return status_set(st, CODE_INVALID_ARGUMENT, 0, "validation error: %s %s", field, what);
+}
+
+static bool unsupported(struct status *st, const char *what)
+{
+    return status_set(st, CODE_INVALID_ARGUMENT, 0, "The local runtime does not support %s yet",
+                      what);
+}
+
+/* The field; NULL when it is absent or null. */
+static struct json_object *field(const struct json_object *o, const char *key)
+{
+    struct json_object *v = NULL;
+
+    json_object_object_get_ex(o, key, &v);
+    return v;
+}
+
+static bool has_nul(struct json_object *text)
+{
+    return strlen(json_object_get_string(text)) != (size_t)json_object_get_string_len(text);
+}
+
+static bool read_bool(const struct json_object *body, const char *key, bool missing, bool *ret,
+                      struct status *st)
+{
+    struct json_object *v = field(body, key);
+
+    *ret = v != NULL ? json_object_get_boolean(v) : missing;
+    if (v != NULL && !json_object_is_type(v, json_type_boolean))
+        return bad(st, key, "must be true or false");
+    return true;
+}
+
+static bool read_pairs(const struct json_object *body, const char *key, struct pairs *ret,
+                       struct status *st)
+{
+    struct json_object *v = field(body, key);
+
+    if (v == NULL)
+        return true;
+    if (!json_object_is_type(v, json_type_object))
+        return bad(st, key, "must be an object of strings");
+    json_object_object_foreach(v, name, value)
+    {
+        if (!json_object_is_type(value, json_type_string))
+            return bad(st, key, "must be an object of strings");
+        if (has_nul(value))
+            return bad(st, key, "must not hold a NUL character");
+        pairs_add(ret, name, json_object_get_string(value));
+    }
+    return true;
+}
+
+static bool read_envs(const struct json_object *body, struct pairs *ret, struct status *st)
+{
+    if (!read_pairs(body, "envVars", ret, st))
+        return false;
+    for (size_t i = 0; i < ret->n; i++) {
+        const char *name = ret->items[i].name;
+
+        if (*name == '\0' || strchr(name, '=') != NULL)
+            return bad(st, "envVars", "must have names that are not empty and hold no '='");
+    }
+    return true;
+}
+
+static bool check_template(const struct json_object *body, struct status *st)
+{
+    struct json_object *v = field(body, "templateID");
+
+    if (v == NULL || !json_object_is_type(v, json_type_string) || has_nul(v))
+        return bad(st, "templateID", "is required and must be a string");
+    switch (template_find(json_object_get_string(v))) {
+    case TEMPLATE_BASE:
+        return true;
+    case TEMPLATE_UNKNOWN:
+        return status_set(st, CODE_NOT_FOUND, 0,
+                          "template '%s' not found: the local runtime has one, '" TEMPLATE_ID "'",
+                          json_object_get_string(v));
+    case TEMPLATE_MALFORMED:
+        break;
+    }
+    return bad(st, "templateID", "is malformed");
+}
+
+static bool read_timeout(const struct api_call *call, int64_t *ret, struct status *st)
+{
+    struct json_object *v = field(call->body, "timeout");
+    int64_t max_ms = call->daemon->config.max_lifetime_ms;
+
+    *ret = call->v2 ? TIMEOUT_V2_S : TIMEOUT_V1_S;
+    if (v == NULL)
+        return true;
+    *ret = json_object_get_int64(v);
+    if (!json_object_is_type(v, json_type_int) || *ret <= 0 || *ret > INT32_MAX)
+        return bad(st, "timeout", "must be a whole number of seconds, more than 0");
+    if (*ret * 1000 > max_ms)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "Timeout cannot be greater than %lld hours",
+                          (long long)(max_ms / 3600000));
+    return true;
+}
+
+static bool is_true(struct json_object *v)
+{
+    return json_object_is_type(v, json_type_boolean) && json_object_get_boolean(v);
+}
+
+static bool is_empty(struct json_object *v)
+{
+    if (json_object_is_type(v, json_type_array))
+        return json_object_array_length(v) == 0;
+    if (json_object_is_type(v, json_type_object))
+        return json_object_object_length(v) == 0;
+    return v == NULL;
+}
+
+/* A sandbox here has no way out, so whatever is denied is; what would open one is refused. */
+static bool check_network(struct json_object *network, struct status *st)
+{
+    static const char *const refused[] = {"allowOut", "rules", "egressProxy", "maskRequestHost",
+                                          "httpsPorts"};
+    struct json_object *public;
+
+    if (network == NULL)
+        return true;
+    if (!json_object_is_type(network, json_type_object))
+        return bad(st, "network", "must be an object");
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        if (!is_empty(field(network, refused[i])))
+            return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                              "The local runtime does not support network.%s yet", refused[i]);
+    }
+    public = field(network, "allowPublicTraffic");
+    if (public != NULL && !is_true(public))
+        return unsupported(st, "network.allowPublicTraffic: false");
+    return true;
+}
+
+static bool check_supported(const struct json_object *body, struct status *st)
+{
+    if (is_true(field(body, "autoPause")))
+        return unsupported(st, "pausing, so no autoPause");
+    if (is_true(field(field(body, "autoResume"), "enabled")))
+        return unsupported(st, "pausing, so no autoResume");
+    if (!is_empty(field(body, "mcp")))
+        return unsupported(st, "mcp");
+    if (!is_empty(field(body, "iam")))
+        return unsupported(st, "iam");
+    if (!is_empty(field(body, "volumeMounts")))
+        return unsupported(st, "volumeMounts");
+    return check_network(field(body, "network"), st);
+}
+
+static bool read_request(const struct api_call *call, struct sandbox_request *r, struct status *st)
+{
+    if (call->body == NULL)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                          "validation error: the body must be a JSON object");
+    if (!check_template(call->body, st) || !read_timeout(call, &r->timeout_s, st) ||
+        !read_pairs(call->body, "metadata", &r->metadata, st) ||
+        !read_envs(call->body, &r->envs, st) ||
+        !read_bool(call->body, "secure", false, &r->secure, st) ||
+        !read_bool(call->body, "allow_internet_access", true, &r->internet, st) ||
+        !check_supported(call->body, st))
+        return false;
+    r->secure = r->secure || call->v2;
+    return true;
+}
+
+void api_create(const struct api_call *call)
+{
+    AUTO(sandbox_request_deinit) struct sandbox_request request = {.timeout_s = 0};
+    struct status st = STATUS_INIT;
+    const struct sandbox *s = NULL;
+
+    if (read_request(call, &request, &st))
+        s = daemon_create(call->daemon, &request, &st);
+    if (s != NULL)
+        api_json(call->x, 201, api_sandbox_json(call->daemon, s));
+    else
+        api_status(call->x, &st);
+}

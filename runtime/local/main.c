@@ -1,0 +1,254 @@
+/*
+ * e2b-local: E2B's API on one machine. The zygote is started first, before this process has
+ * anything worth keeping from a sandbox; then one loop serves the control plane and the sandboxes'
+ * traffic on one port until a signal ends it.
+ */
+#include "common/base/cleanup.h"
+#include "common/base/log.h"
+#include "common/base/mem.h"
+#include "common/base/options.h"
+#include "common/http/net.h"
+#include "runtime/local/api.h"
+#include "runtime/local/edge.h"
+#include "runtime/local/proxy.h"
+#include "runtime/local/stream.h"
+
+#include <errno.h>
+#include <ftw.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+enum { EXIT_USAGE = 2, WALK_FDS = 16 };
+
+static const char more[] =
+    "Point any E2B SDK at it:\n"
+    "  export E2B_API_URL=http://127.0.0.1:3000 E2B_SANDBOX_URL=http://127.0.0.1:3000\n"
+    "  export E2B_API_KEY=e2b_0000000000000000000000000000000000000000\n"
+    "A server on port 8000 in a sandbox is at http://8000-<sandbox id>.localhost:3000/.\n";
+
+static bool read_options(struct daemon_config *c, int argc, char **argv, int *ret_exit)
+{
+    const struct option options[] = {
+        {"listen", 'l', "E2B_LOCAL_LISTEN", OPTION_STRING, &c->listen, "HOST:PORT",
+         "Address of the API and of the sandboxes' traffic. Port 0 lets the system choose; the "
+         "ready line says which. Default: 127.0.0.1:3000."},
+        {"data-dir", 0, "E2B_LOCAL_DATA_DIR", OPTION_STRING, &c->data_dir, "DIR",
+         "Where sandboxes live; for one server at a time. Default: a directory of its own below "
+         "the temporary one, removed at exit."},
+        {"api-key", 0, "E2B_LOCAL_API_KEY", OPTION_STRING, &c->api_key, "KEY",
+         "The only key that is taken. Default: any of E2B's form, e2b_ and hexadecimal digits.",
+         .secret = true},
+        {"domain", 0, "E2B_LOCAL_DOMAIN", OPTION_STRING, &c->domain, "NAME[:PORT]",
+         "Told to clients, which then reach sandboxes as <port>-<sandbox id>.NAME. Default: none "
+         "is told; <port>-<sandbox id>.localhost works."},
+        {"max-lifetime", 0, NULL, OPTION_DURATION, &c->max_lifetime_ms, "DURATION",
+         "The longest a sandbox may live. Default: 24h.", .min = 1000, .max = INT64_C(2592000000)},
+        {"max-sandboxes", 0, NULL, OPTION_INT, &c->max_sandboxes, "N",
+         "How many sandboxes there may be at a time. Default: 200.", .min = 1, .max = 100000},
+        {NULL},
+    };
+    const struct program program = {
+        .name = "e2b-local",
+        .summary = "Sandboxes with E2B's API on this machine.",
+        .usage = "[OPTIONS]",
+        .options = options,
+        .more = more,
+    };
+    struct status st = STATUS_INIT;
+    int args = 0;
+
+    switch (options_parse(&program, argc, argv, &args, &st)) {
+    case OPTIONS_DONE:
+        *ret_exit = EXIT_SUCCESS;
+        return false;
+    case OPTIONS_RUN:
+        if (args == argc)
+            return true;
+        status_set(&st, CODE_INVALID_ARGUMENT, 0, "unexpected argument %s", argv[args]);
+        break;
+    case OPTIONS_ERROR:
+        break;
+    }
+    fprintf(stderr, "e2b-local: %s\n", st.message);
+    *ret_exit = EXIT_USAGE;
+    return false;
+}
+
+static void on_request(struct http_exchange *x, void *ctx)
+{
+    struct daemon *d = ctx;
+    struct route route;
+
+    switch (route_find(http_request(x), d->config.domain, &route)) {
+    case ROUTE_API:
+        api_request(d, x);
+        break;
+    case ROUTE_SANDBOX:
+        proxy_request(d, x, &route);
+        break;
+    case ROUTE_BAD:
+        edge_bad_route(x, route.why);
+        break;
+    }
+}
+
+static void on_signal(struct loop_fd *io, uint32_t events)
+{
+    struct daemon *d = container_of(io, struct daemon, signal_io);
+    struct signalfd_siginfo info;
+
+    if (read(io->fd, &info, sizeof(info)) == sizeof(info)) {
+        log_info("stopping", LOG_S("signal", strsignal((int)info.ssi_signo)));
+        loop_stop(&d->loop);
+    }
+}
+
+static void on_zygote(struct loop_fd *io, uint32_t events)
+{
+    daemon_reap(container_of(io, struct daemon, zygote_io));
+}
+
+static bool watch_signals(struct daemon *d, struct status *st)
+{
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGHUP);
+    sigprocmask(SIG_BLOCK, &set, NULL);
+    d->signal_io =
+        (struct loop_fd){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal};
+    if (d->signal_io.fd < 0)
+        return status_set(st, CODE_INTERNAL, 0, "no signals: %s", strerror(errno));
+    return loop_add(&d->loop, &d->signal_io, EPOLLIN, st);
+}
+
+/* Streams are descriptors: as many as we may have. */
+static void raise_descriptor_limit(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+}
+
+static bool start_serving(struct daemon *d, struct status *st)
+{
+    const struct http_server_config config = {.request = on_request, .ctx = d};
+    int fd;
+
+    d->zygote_io = (struct loop_fd){.fd = zygote_fd(d->zygote), .ready = on_zygote};
+    if (!watch_signals(d, st) || !loop_add(&d->loop, &d->zygote_io, EPOLLIN, st))
+        return false;
+    if (!net_listen_tcp(d->config.listen, &fd, st))
+        return false;
+    net_local_name(fd, d->address, sizeof(d->address));
+    d->server = http_server_new(&d->loop, &config);
+    return http_server_listen(d->server, fd, st);
+}
+
+static void say_ready(const struct daemon *d)
+{
+    log_info("ready", LOG_S("listen", d->address),
+             LOG_S("tier", zygote_tier(d->zygote) == ZYGOTE_TIER_A ? "A" : "B"),
+             LOG_S("isolation", zygote_summary(d->zygote)), LOG_S("data_dir", d->config.data_dir),
+             LOG_N("pid", getpid()));
+}
+
+static bool run(struct daemon *d, struct status *st)
+{
+    bool ok = loop_init(&d->loop, st);
+
+    if (!ok)
+        return false;
+    registry_init(&d->registry);
+    d->scratch = xmalloc(STREAM_CHUNK);
+    ok = getrandom(d->seed, sizeof(d->seed), 0) == sizeof(d->seed) && start_serving(d, st);
+    if (ok) {
+        say_ready(d);
+        loop_run(&d->loop);
+        ok = !d->failed || status_set(st, CODE_INTERNAL, 0, "the zygote died");
+    }
+    LIST_FOR_EACH_SAFE (node, &d->registry.by_start)
+        proxy_cut(container_of(node, struct sandbox, by_start));
+    if (d->server != NULL)
+        http_server_free(d->server);
+    registry_deinit(&d->registry);
+    loop_deinit(&d->loop);
+    free(d->scratch);
+    close(d->signal_io.fd);
+    return ok;
+}
+
+static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *ftw)
+{
+    return remove(path);
+}
+
+/* A directory of our own, when none was given. */
+static char *make_data_dir(struct status *st)
+{
+    const char *base = getenv("TMPDIR");
+    char *path = xasprintf("%s/e2b-local-XXXXXX", base != NULL && *base == '/' ? base : "/tmp");
+
+    if (mkdtemp(path) != NULL)
+        return path;
+    status_set(st, CODE_INTERNAL, 0, "cannot make %s: %s", path, strerror(errno));
+    free(path);
+    return NULL;
+}
+
+static char *absolute_path(const char *path, struct status *st)
+{
+    AUTO_FREE char *here = *path != '/' ? getcwd(NULL, 0) : NULL;
+
+    if (*path == '/')
+        return xstrdup(path);
+    if (here == NULL) {
+        status_set(st, CODE_INTERNAL, 0, "no working directory: %s", strerror(errno));
+        return NULL;
+    }
+    return xasprintf("%s/%s", here, path);
+}
+
+int main(int argc, char **argv)
+{
+    struct daemon d = {
+        .config = {.listen = "127.0.0.1:3000",
+                   .max_lifetime_ms = INT64_C(24) * 3600 * 1000,
+                   .max_sandboxes = 200},
+        .signal_io.fd = -1,
+    };
+    AUTO_FREE char *own_dir = NULL, *data_dir = NULL;
+    struct status st = STATUS_INIT;
+    int exit_code;
+    bool ok = true;
+
+    if (!read_options(&d.config, argc, argv, &exit_code))
+        return exit_code;
+    raise_descriptor_limit();
+    if (d.config.data_dir == NULL)
+        d.config.data_dir = own_dir = make_data_dir(&st);
+    else
+        d.config.data_dir = data_dir = absolute_path(d.config.data_dir, &st);
+    ok = d.config.data_dir != NULL;
+    if (ok) {
+        d.zygote = zygote_start(&(struct zygote_config){.data_dir = d.config.data_dir}, &st);
+        ok = d.zygote != NULL && run(&d, &st);
+        zygote_stop(d.zygote);
+    }
+    if (own_dir != NULL)
+        nftw(own_dir, remove_entry, WALK_FDS, FTW_DEPTH | FTW_PHYS);
+    if (!ok)
+        log_error("e2b-local cannot go on", LOG_S("error", st.message));
+    return ok ? EXIT_SUCCESS : EXIT_FAILURE;
+}

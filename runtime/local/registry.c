@@ -1,0 +1,134 @@
+/* See registry.h. A hash table by id over a list in start order. */
+#include "runtime/local/registry.h"
+
+#include "common/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { BUCKETS = 1024 };
+
+void pairs_add(struct pairs *p, const char *name, const char *value)
+{
+    p->items = xrealloc(p->items, (p->n + 1) * sizeof(struct pair));
+    p->items[p->n++] = (struct pair){xstrdup(name), xstrdup(value)};
+}
+
+void pairs_deinit(struct pairs *p)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        free(p->items[i].name);
+        free(p->items[i].value);
+    }
+    free(p->items);
+    *p = (struct pairs){NULL, 0};
+}
+
+const char *pairs_get(const struct pairs *p, const char *name)
+{
+    for (size_t i = 0; i < p->n; i++) {
+        if (strcmp(p->items[i].name, name) == 0)
+            return p->items[i].value;
+    }
+    return NULL;
+}
+
+bool sandbox_id_is_valid(const char *id, size_t len)
+{
+    if (len == 0 || len > 64)
+        return false;
+    for (size_t i = 0; i < len; i++) {
+        if (!((id[i] >= 'a' && id[i] <= 'z') || (id[i] >= '0' && id[i] <= '9')))
+            return false;
+    }
+    return true;
+}
+
+void sandbox_id_make(const uint8_t random[static 20], char id[static SANDBOX_ID_LEN + 1])
+{
+    static const char alphabet[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+
+    id[0] = 'i';
+    for (int i = 0; i < SANDBOX_ID_LEN - 1; i++)
+        id[i + 1] = alphabet[random[i] % (sizeof(alphabet) - 1)];
+    id[SANDBOX_ID_LEN] = '\0';
+}
+
+void registry_init(struct registry *r)
+{
+    *r = (struct registry){.buckets = xcalloc(BUCKETS, sizeof(struct sandbox *))};
+    list_init(&r->by_start);
+}
+
+void registry_deinit(struct registry *r)
+{
+    if (r->buckets == NULL)
+        return;
+    LIST_FOR_EACH_SAFE (node, &r->by_start)
+        registry_remove(r, container_of(node, struct sandbox, by_start));
+    free(r->buckets);
+    r->buckets = NULL;
+}
+
+static struct sandbox **bucket(const struct registry *r, const char *id)
+{
+    uint32_t hash = 2166136261u; /* FNV-1a */
+
+    for (; *id != '\0'; id++)
+        hash = (hash ^ (uint8_t)*id) * 16777619u;
+    return &r->buckets[hash % BUCKETS];
+}
+
+struct sandbox *registry_add(struct registry *r, const char *id, int64_t wall_ns,
+                             int64_t monotonic_ns, int64_t lifetime_ns)
+{
+    struct sandbox *s = xcalloc(1, sizeof(*s));
+    struct sandbox **to = bucket(r, id);
+    int64_t start_ns = wall_ns - wall_ns % 1000;
+
+    /* A page of a list continues behind a start time: it must name one sandbox, also when the
+       clock was set back. */
+    if (start_ns <= r->last_start_ns)
+        start_ns = r->last_start_ns + 1000;
+    r->last_start_ns = start_ns;
+    strncpy(s->id, id, SANDBOX_ID_LEN);
+    s->start_ns = start_ns;
+    s->start_at_ns = monotonic_ns;
+    list_init(&s->streams);
+    list_init(&s->idle);
+    sandbox_set_end(s, wall_ns, monotonic_ns, lifetime_ns);
+    s->next_in_bucket = *to;
+    *to = s;
+    list_append(&r->by_start, &s->by_start);
+    r->n_sandboxes++;
+    return s;
+}
+
+struct sandbox *registry_find(const struct registry *r, const char *id)
+{
+    struct sandbox *s = *bucket(r, id);
+
+    while (s != NULL && strcmp(s->id, id) != 0)
+        s = s->next_in_bucket;
+    return s;
+}
+
+void registry_remove(struct registry *r, struct sandbox *s)
+{
+    struct sandbox **at = bucket(r, s->id);
+
+    while (*at != s)
+        at = &(*at)->next_in_bucket;
+    *at = s->next_in_bucket;
+    list_unlink(&s->by_start);
+    r->n_sandboxes--;
+    free(s->template_id);
+    pairs_deinit(&s->metadata);
+    free(s);
+}
+
+void sandbox_set_end(struct sandbox *s, int64_t wall_ns, int64_t monotonic_ns, int64_t left_ns)
+{
+    s->end_ns = wall_ns + left_ns;
+    s->end_at_ns = monotonic_ns + left_ns;
+}

@@ -1,0 +1,76 @@
+/*
+ * The sandboxes there are: what the control plane knows of each, found by id, listed in the order
+ * of their start. Pure memory: time, ids and tokens come from the caller.
+ */
+#pragma once
+
+#include "common/base/list.h"
+#include "common/http/loop.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* E2B's ids: "i" and 20 of [a-z0-9]. */
+enum { SANDBOX_ID_LEN = 21, SANDBOX_TOKEN_LEN = 64 };
+
+struct pair {
+    char *name;  /* owned */
+    char *value; /* owned */
+};
+
+struct pairs {
+    struct pair *items; /* owned */
+    size_t n;
+};
+
+void pairs_add(struct pairs *p, const char *name, const char *value);
+void pairs_deinit(struct pairs *p);
+/* NULL when the name is not there. */
+const char *pairs_get(const struct pairs *p, const char *name);
+
+struct daemon;
+
+struct sandbox {
+    struct daemon *daemon; /* borrowed: the owner of the registry */
+    char id[SANDBOX_ID_LEN + 1];
+    struct list by_start;
+    struct sandbox *next_in_bucket;
+    char *template_id;                        /* owned */
+    char access_token[SANDBOX_TOKEN_LEN + 1]; /* empty: the sandbox is open */
+    struct pairs metadata;
+    bool internet;       /* what create asked for */
+    int64_t start_ns;    /* wall clock, whole microseconds, no two the same */
+    int64_t end_ns;      /* wall clock */
+    int64_t start_at_ns; /* the same moments on the monotonic clock, */
+    int64_t end_at_ns;   /* which is what expiry goes by */
+    struct loop_timer expiry;
+    struct list streams; /* the proxy's, to be cut when the sandbox ends */
+    struct list idle;    /* the proxy's connections to the agent between requests */
+};
+
+struct registry {
+    struct list by_start;     /* oldest first */
+    struct sandbox **buckets; /* owned */
+    size_t n_sandboxes;
+    int64_t last_start_ns;
+};
+
+void registry_init(struct registry *r);
+/* Frees the sandboxes too. */
+void registry_deinit(struct registry *r);
+
+bool sandbox_id_is_valid(const char *id, size_t len);
+/* Makes an id of 20 random bytes. */
+void sandbox_id_make(const uint8_t random[static 20], char id[static SANDBOX_ID_LEN + 1]);
+
+/* Adds a sandbox that starts now and lives for lifetime_ns. The id must be new. */
+struct sandbox *registry_add(struct registry *r, const char *id, int64_t wall_ns,
+                             int64_t monotonic_ns, int64_t lifetime_ns);
+/* NULL when there is none. */
+struct sandbox *registry_find(const struct registry *r, const char *id);
+/* Takes it out and frees it. Its timer and lists are the caller's to empty before. */
+void registry_remove(struct registry *r, struct sandbox *s);
+
+/* Moves the end to so much after now. */
+void sandbox_set_end(struct sandbox *s, int64_t wall_ns, int64_t monotonic_ns, int64_t left_ns);

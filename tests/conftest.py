@@ -11,8 +11,26 @@ from harness import api, leftovers, programs
 from harness.service import Service
 
 
+def pytest_addoption(parser):
+    parser.addoption("--backend", choices=["local", "envd"], default="local",
+                     help="what serves the traffic of sandboxes: the local runtime's own agent, "
+                          "or E2B's envd")
+
+
 def pytest_configure(config):
     programs.adopt_orphans()
+
+
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("backend") != "envd":
+        return
+    reason = None
+    if not os.environ.get("SANDBOXD_TEST_ENVD"):
+        reason = "SANDBOXD_TEST_ENVD does not name a build of E2B's envd"
+    elif os.geteuid() != 0:
+        reason = "E2B's envd takes root"
+    for item in items if reason else []:
+        item.add_marker(pytest.mark.skip(reason=reason))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,17 +53,21 @@ def data_dir():
 
 
 @pytest.fixture(scope="session")
-def local(data_dir):
+def local(data_dir, pytestconfig):
     """E2B on this machine; one for all tests of a file."""
     program = programs.Local(data_dir / "local")
+    if pytestconfig.getoption("backend") == "envd":
+        program.envd = programs.Envd(os.environ["SANDBOXD_TEST_ENVD"])
     yield program
+    if program.envd:
+        program.envd.stop()
     program.stop()
 
 
 @pytest.fixture(scope="session")
 def service(local):
     """Two pods in front of it, the second one for what must not depend on the pod."""
-    with Service(local.url) as service:
+    with Service(local) as service:
         yield service
 
 

@@ -1,6 +1,6 @@
 """Tests in Python: pytest under Bazel, with the system's interpreter and libraries."""
 
-def pytest_test(name, srcs, data = [], size = "medium", tags = [], env = {}, args = [], **kwargs):
+def pytest_test(name, srcs, data = [], size = "medium", tags = [], args = [], **kwargs):
     """One or more test files run by pytest.
 
     They import the harness as `harness.…` and find the programs they drive in their runfiles. Each
@@ -12,7 +12,6 @@ def pytest_test(name, srcs, data = [], size = "medium", tags = [], env = {}, arg
       data: programs and files the tests use; see PROGRAMS.
       size: as in Bazel.
       tags: as in Bazel.
-      env: as in Bazel.
       args: more arguments of pytest.
       **kwargs: passed on.
     """
@@ -26,7 +25,6 @@ def pytest_test(name, srcs, data = [], size = "medium", tags = [], env = {}, arg
         # The local runtime makes namespaces, mounts and cgroups of its own, which the build's sandbox
         # does not let it.
         tags = tags + ["no-sandbox"],
-        env = env,
         **kwargs
     )
 

@@ -47,6 +47,18 @@ class Tally:
             self.passed += 1
 
 
+def shortened(names):
+    """Names of cases, "target case": one line for a target that has many."""
+    by_target = defaultdict(list)
+    for name in names:
+        by_target[name.split()[0]].append(name)
+    for target, own in by_target.items():
+        if len(own) > 3:
+            yield "%s, %d cases" % (target, len(own))
+        else:
+            yield from own
+
+
 def case_is_whole_target(target, case):
     """Bazel's own log for a program that wrote none."""
     return case.get("name") == target.lstrip("/").replace(":", "/")
@@ -102,7 +114,7 @@ def main(checks_path, events_path):
         print("\nNot run:")
         for reason, names in sorted(tally.skipped.items()):
             print("  %s" % reason)
-            for name in names:
+            for name in shortened(names):
                 print("    %s" % name)
     if tally.failed:
         print("\nFailed:")

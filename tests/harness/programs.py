@@ -4,10 +4,13 @@ This process becomes the reaper of everything that descends from it, also of wha
 behind, so that leftovers() can tell at the end that nothing was.
 """
 
+import collections
 import ctypes
+import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import threading
 import time
@@ -57,16 +60,17 @@ class Program:
     def __init__(self, name, args, env=None):
         self.name = name
         self.args = [str(a) for a in args]
-        self.log = []  # lines of stderr
+        self.log = collections.deque(maxlen=100_000)  # lines of stderr
         self.ready = None
         self._seen = threading.Condition()
         inherited = {k: v for k, v in os.environ.items()
                      if not k.startswith(("E2B_", "SANDBOXD_"))}
-        # It ends with the thread that starts it, so that a killed test leaves nothing.
+        # It ends with the thread that starts it, so that a killed test leaves nothing, and does not
+        # hear of a terminal's Ctrl-C: its starter stops it in good order.
         self.process = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", "--", *self.args],
             env={**inherited, **(env or {})}, stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+            stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
 
@@ -108,7 +112,7 @@ class Program:
     def wait_log(self, text, timeout=15):
         """The first line of the log that contains text."""
         def found():
-            return next((line for line in self.log if text in line), None)
+            return next((line for line in list(self.log) if text in line), None)
         with self._seen:
             if not self._seen.wait_for(found, timeout):
                 raise TimeoutError("%s did not log %r; it said:\n%s"
@@ -116,7 +120,7 @@ class Program:
             return found()
 
     def tail(self, lines=40):
-        return "\n".join(self.log[-lines:])
+        return "\n".join(list(self.log)[-lines:])
 
     def rss(self):
         """Resident bytes."""
@@ -150,14 +154,46 @@ class Program:
 class Local(Program):
     """e2b-local: E2B on this machine."""
 
-    def __init__(self, data_dir, *options):
-        super().__init__("e2b-local", [find("runtime/local/e2b-local"), "--listen=127.0.0.1:0",
+    def __init__(self, data_dir, *options, listen="127.0.0.1:0"):
+        super().__init__("e2b-local", [find("runtime/local/e2b-local"), "--listen=" + listen,
                                        "--data-dir=%s" % data_dir, *options])
         self.wait_ready()
+        self.envd = None  # E2B's own, serving the traffic of all sandboxes instead
 
     @property
     def url(self):
         return "http://" + self.address
+
+    @property
+    def sandbox_address(self):
+        return self.envd.address if self.envd else self.address
+
+
+class Envd(Program):
+    """E2B's envd, as if every sandbox were this one."""
+
+    def __init__(self, binary):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        super().__init__("envd", [find("tests/harness/envd.sh"), binary, port])
+        self.ready = {"listen": "127.0.0.1:%d" % port}
+        wait_until(self._initialised, 15, "envd")
+
+    def _initialised(self):
+        """Does what E2B's orchestrator does once a sandbox has booted."""
+        assert self.process.poll() is None, self.tail()
+        connection = http.client.HTTPConnection(self.address, timeout=5)
+        try:
+            connection.request("POST", "/init", json.dumps({"defaultUser": "user", "envVars": {}}),
+                               {"Content-Type": "application/json"})
+            return connection.getresponse().status == 204
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def stop(self, timeout=30):
+        self.kill()
 
 
 class Pod(Program):

@@ -6,9 +6,10 @@ from harness import api, programs
 class Service:
     """Pods that are alike; a pod that was killed can be started again at its old address."""
 
-    def __init__(self, api_url, sandbox_url=None, count=2, options=(), **pod_args):
+    def __init__(self, local, sandbox_url=None, count=2, options=(), **pod_args):
+        sandbox_url = sandbox_url or "http://" + local.sandbox_address
         self._make = lambda **kwargs: programs.Pod(
-            api_url, sandbox_url, *options, **{**pod_args, **kwargs})
+            local.url, sandbox_url, *options, **{**pod_args, **kwargs})
         self.pods = []
         self._channels = {}
         self._count = count

@@ -1,0 +1,209 @@
+"""First figures, as ratios within one run: the machine cancels out.
+
+  unary    p50 of GetSandbox over p50 of the same request sent straight to e2b-local over HTTP
+  logs     bytes per second of Logs of a finished 1 GiB journal, over curl of the same follower's output
+           straight from the agent's Start
+  memory   resident size of sandboxd, idle and per open follow stream at 1,000
+
+Exits with 1 when a figure is behind the floor that the prototype set.
+"""
+
+import argparse
+import base64
+import http.client
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from harness import api, follow, programs  # noqa: E402
+from harness.service import Service  # noqa: E402
+
+GIB = 1 << 30
+LOGS_FLOOR = 0.25
+STREAM_LIMIT = 40 * 1024
+
+
+def p50(times):
+    return statistics.median(times)
+
+
+def unary(local, service, sandbox_id, rounds=2000):
+    """Turn by turn, so that both see the same machine."""
+    stub = service.stub(0)
+    host, port = local.address.split(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    request = api.GetSandboxRequest(sandbox_id=sandbox_id)
+    grpc_times, http_times = [], []
+    for n in range(rounds + 100):
+        begin = time.perf_counter()
+        stub.GetSandbox(request, timeout=10)
+        middle = time.perf_counter()
+        connection.request("GET", "/sandboxes/" + sandbox_id,
+                           headers={"X-API-KEY": programs.API_KEY})
+        json.loads(connection.getresponse().read())
+        end = time.perf_counter()
+        if n >= 100:
+            grpc_times.append(middle - begin)
+            http_times.append(end - middle)
+    connection.close()
+    return p50(grpc_times), p50(http_times)
+
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, data):
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+def start_request(*words):
+    """A Connect envelope with process.StartRequest{process{cmd, args}}."""
+    config = field(1, words[0].encode()) + b"".join(field(2, w.encode()) for w in words[1:])
+    message = field(1, config)
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def curl_start(local, sandbox_id, token, body, out="/dev/null"):
+    """Bytes and seconds of one answer of the agent's Start."""
+    basic = base64.b64encode(b"root:").decode()
+    command = ["curl", "-sS", "--max-time", "300", "-o", out, "-w", "%{size_download} %{time_total}",
+               "-X", "POST", "--data-binary", "@-",
+               "-H", "Content-Type: application/connect+proto", "-H", "Connect-Protocol-Version: 1",
+               "-H", "Authorization: Basic " + basic, "-H", "E2b-Sandbox-Id: " + sandbox_id,
+               "-H", "E2b-Sandbox-Port: 49983", local.url + "/process.Process/Start"]
+    if token:
+        command += ["-H", "X-Access-Token: " + token]
+    done = subprocess.run(command, input=body, stdout=subprocess.PIPE, check=True)
+    size, seconds = done.stdout.split()
+    return int(size), float(seconds)
+
+
+def access_token(local, sandbox_id):
+    host, port = local.address.split(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    connection.request("GET", "/sandboxes/" + sandbox_id, headers={"X-API-KEY": programs.API_KEY})
+    return json.loads(connection.getresponse().read()).get("envdAccessToken")
+
+
+def logs(local, service, sandbox_id, rounds=5):
+    """Megabytes per second of the same bytes on both ways, and of the relay with its own checks."""
+    stub = service.stub(0)
+    for response in stub.RunCommand(api.RunCommandRequest(
+            sandbox_id=sandbox_id, command_id="gib", shell="head -c 1G /dev/zero",
+            max_journal_bytes=2 * GIB), timeout=300):
+        pass
+    recorder = bytes(follow.run(
+        stub, sandbox_id, user="root", shell="ls /var/lib/sandboxd/bin/recorder-*").out).decode().split()[0]
+    body = start_request(recorder, "follow", "--id=gib")
+    token = access_token(local, sandbox_id)
+    raw = service.stub(0, raw=True)
+    relayed, direct = [], []
+    for n in range(rounds + 1):
+        size, seconds = curl_start(local, sandbox_id, token, body)
+        assert size > GIB, "the agent sent %d bytes only" % size
+        begin, total = time.perf_counter(), 0
+        for message in raw.Logs(
+                api.LogsRequest(sandbox_id=sandbox_id, command_id="gib"), timeout=300):
+            total += len(message)
+        took = time.perf_counter() - begin
+        assert total > GIB, "Logs sent %d bytes only" % total
+        if n:
+            direct.append(size / seconds)
+            relayed.append(total / took)
+    return p50(relayed), p50(direct)
+
+
+def memory(local, count=1000, per_sandbox=50):
+    """Follow streams of commands that say nothing, over many sandboxes: each has its own limits."""
+    with Service(local, count=1) as service:
+        pod, stub = service.pods[0], service.stub(0)
+        ids = [stub.CreateSandbox(api.CreateSandboxRequest(), timeout=60).sandbox.sandbox_id
+               for _ in range(count // per_sandbox)]
+        for sandbox_id in ids:
+            stream = stub.RunCommand(api.RunCommandRequest(
+                sandbox_id=sandbox_id, command_id="quiet", shell="sleep 1000"), timeout=60)
+            next(stream)
+            next(stream)
+            stream.cancel()
+        time.sleep(1)
+        idle = pod.rss()
+        streams, ready = [], threading.Semaphore(0)
+        channels = [api.channel(pod.address) for _ in range(8)]
+        stubs = [api.Stub(c, raw=True) for c in channels]
+        for n in range(count):
+            streams.append(stubs[n % len(stubs)].Logs(api.LogsRequest(
+                sandbox_id=ids[n // per_sandbox], command_id="quiet", follow=True), timeout=900))
+
+        def first_event(stream):
+            for message in stream:
+                if len(message) > 8:  # the id alone comes first
+                    break
+            ready.release()
+
+        threads = [threading.Thread(target=first_event, args=(s,), daemon=True) for s in streams]
+        for thread in threads:
+            thread.start()
+        for _ in streams:
+            if not ready.acquire(timeout=120):
+                raise RuntimeError("not every stream came to its first event")
+        time.sleep(2)
+        full = pod.rss()
+        for stream in streams:
+            stream.cancel()
+        for channel in channels:
+            channel.close()
+        for sandbox_id in ids:
+            stub.DeleteSandbox(api.DeleteSandboxRequest(sandbox_id=sandbox_id), timeout=30)
+    return idle, (full - idle) / count
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev bench")
+    parser.add_argument("what", nargs="*", help="only these figures")
+    wanted = parser.parse_args().what or ["unary", "logs", "memory"]
+    programs.adopt_orphans()
+    data = tempfile.mkdtemp(prefix="sandboxd-bench-")
+    bad = False
+    local = programs.Local(Path(data) / "local")
+    try:
+        with Service(local, count=1) as service:
+            stub = service.stub(0)
+            sandbox_id = stub.CreateSandbox(api.CreateSandboxRequest(
+                timeout=api.seconds(3000)), timeout=60).sandbox.sandbox_id
+            if "unary" in wanted:
+                ours, theirs = unary(local, service, sandbox_id)
+                print("unary   GetSandbox %.0f us, direct HTTP %.0f us: %.2f times"
+                      % (ours * 1e6, theirs * 1e6, ours / theirs), flush=True)
+            if "logs" in wanted:
+                ours, theirs = logs(local, service, sandbox_id)
+                ratio = ours / theirs
+                bad |= ratio < LOGS_FLOOR
+                print("logs    Logs %.0f MB/s, curl of Start %.0f MB/s: %.2f of it (floor %.2f)"
+                      % (ours / 1e6, theirs / 1e6, ratio, LOGS_FLOOR), flush=True)
+            stub.DeleteSandbox(api.DeleteSandboxRequest(sandbox_id=sandbox_id), timeout=30)
+        if "memory" in wanted:
+            idle, each = memory(local)
+            bad |= each > STREAM_LIMIT
+            print("memory  idle %.1f MiB, per open follow stream at 1,000: %.1f KiB (limit %d)"
+                  % (idle / (1 << 20), each / 1024, STREAM_LIMIT // 1024), flush=True)
+    finally:
+        local.stop()
+        shutil.rmtree(data, ignore_errors=True)
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,5 @@
+"""Counts words."""
+
+from .count import Tally, words
+
+__all__ = ["Tally", "words"]

@@ -71,10 +71,11 @@ bool call_is_draining(const struct call *c);
 /* "ipv4:10.0.0.7:51234"; lives as long as the call. */
 const char *call_peer(const struct call *c);
 
-/* Runs tasks on the call's thread. Whoever may still post must hold a reference to the call. */
+/* Runs tasks on the call's thread; posting is for any thread. Whoever may still post must hold a
+ * reference to the call; references are taken and given back on the call's thread. */
 struct executor *call_executor(struct call *c);
 void call_ref(struct call *c);
-void call_unref(struct call *c); /* any thread */
+void call_unref(struct call *c);
 
 /* --- answering --- */
 
@@ -101,13 +102,14 @@ void call_reply(struct call *c, const ProtobufCMessage *message);
 /* --- timers on the call's thread --- */
 
 struct call_timer {
-    struct call *call; /* set by call_timer_start */
-    int64_t at_ns;     /* monotonic; 0: not running */
-    size_t slot;       /* in the worker's heap */
+    struct call *call;       /* set by call_timer_start */
+    int64_t at_ns;           /* monotonic; 0: not running */
+    size_t slot;             /* in the worker's heap */
+    struct call_timer *next; /* of the same call */
     void (*run)(struct call_timer *self);
 };
 
-/* (Re)starts; the timer is embedded in the handler's state and holds a reference to the call while
- * it runs. All of a call's timers are stopped by call_finish(). */
+/* (Re)starts; the timer is embedded in the handler's state. All of a call's timers are stopped by
+ * call_finish(). */
 void call_timer_start(struct call *c, struct call_timer *t, int64_t at_ns);
 void call_timer_stop(struct call_timer *t);

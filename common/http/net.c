@@ -99,14 +99,14 @@ static bool unix_address(const char *path, union address *a, struct status *st)
     return true;
 }
 
-bool net_listen_unix(const char *path, int *ret_fd, struct status *st)
+bool net_listen_unix(const char *path, int type, int *ret_fd, struct status *st)
 {
     AUTO_CLOSE int fd = -1;
     union address a;
 
     if (!unix_address(path, &a, st))
         return false;
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return status_set(st, CODE_INTERNAL, 0, "no socket: %s", strerror(errno));
     unlink(path);

@@ -8,8 +8,8 @@
 
 /* Listens on "HOST:PORT" or "[V6]:PORT"; port 0 lets the kernel choose. */
 bool net_listen_tcp(const char *address, int *ret_fd, struct status *st);
-/* Listens on a path. What an earlier process left there is removed. */
-bool net_listen_unix(const char *path, int *ret_fd, struct status *st);
+/* Listens on a path with a socket of that type. What an earlier process left there is removed. */
+bool net_listen_unix(const char *path, int type, int *ret_fd, struct status *st);
 /* Connects without waiting for it: writable when done, SO_ERROR says how. */
 bool net_connect_unix(const char *path, int type, int *ret_fd, struct status *st);
 /* The socket's own address as "HOST:PORT". */

@@ -1,0 +1,61 @@
+/* The unary methods of sandbox.v1.SandboxService by name, each on the caller's thread. */
+#include "client/client.h"
+#include "client/unary.h"
+
+static const ProtobufCServiceDescriptor *const service =
+    &sandbox__v1__sandbox_service__descriptor;
+
+bool sandbox_call(struct sandbox_client *client, const ProtobufCServiceDescriptor *of,
+                  const char *method, const ProtobufCMessage *request, bool repeatable,
+                  ProtobufCMessage **ret, struct sandbox_error *err)
+{
+    return unary_call(client, of, method, request, repeatable ? UNARY_AGAIN : UNARY_ONCE,
+                      client->call_timeout_ms, ret, err);
+}
+
+#define UNARY(function, Method, repeat)                                                            \
+    bool function(struct sandbox_client *client, const Sandbox__V1__##Method##Request *request,    \
+                  Sandbox__V1__##Method##Response **ret, struct sandbox_error *err)                \
+    {                                                                                              \
+        ProtobufCMessage *response = NULL;                                                         \
+        bool ok = unary_call(client, service, #Method, &request->base, repeat,                     \
+                             client->call_timeout_ms, ret != NULL ? &response : NULL, err);        \
+                                                                                                   \
+        if (ret != NULL)                                                                           \
+            *ret = (Sandbox__V1__##Method##Response *)response;                                    \
+        return ok;                                                                                 \
+    }
+
+UNARY(sandbox_get, GetSandbox, UNARY_QUICK)
+UNARY(sandbox_list, ListSandboxes, UNARY_QUICK)
+UNARY(sandbox_delete, DeleteSandbox, UNARY_AGAIN)
+UNARY(sandbox_set_timeout, SetSandboxTimeout, UNARY_QUICK)
+UNARY(sandbox_get_url, GetSandboxUrl, UNARY_QUICK)
+UNARY(sandbox_write_files, WriteFiles, UNARY_AGAIN)
+UNARY(sandbox_read_file, ReadFile, UNARY_AGAIN)
+UNARY(sandbox_get_command, GetCommand, UNARY_QUICK)
+UNARY(sandbox_list_commands, ListCommands, UNARY_QUICK)
+UNARY(sandbox_send_input, SendInput, UNARY_ONCE)
+UNARY(sandbox_signal_command, SignalCommand, UNARY_ONCE)
+UNARY(sandbox_ack_logs, AckLogs, UNARY_QUICK)
+
+bool sandbox_create(struct sandbox_client *client,
+                    const Sandbox__V1__CreateSandboxRequest *request,
+                    Sandbox__V1__CreateSandboxResponse **ret, struct sandbox_error *err)
+{
+    Sandbox__V1__CreateSandboxRequest copy = *request;
+    ProtobufCMessage *response = NULL;
+    char id[SANDBOX_ID_SIZE];
+
+    if (copy.request_id == NULL || copy.request_id[0] == '\0') {
+        sandbox_make_id(id);
+        copy.request_id = id;
+    }
+
+    bool ok = unary_call(client, service, "CreateSandbox", &copy.base, UNARY_AGAIN,
+                         client->call_timeout_ms, ret != NULL ? &response : NULL, err);
+
+    if (ret != NULL)
+        *ret = (Sandbox__V1__CreateSandboxResponse *)response;
+    return ok;
+}

@@ -1,0 +1,341 @@
+/*
+ * sandbox_run() and sandbox_logs(): one view of a command, over as many attempts as it takes, on the
+ * caller's thread. An attempt is one streaming call; sequence numbers decide what is delivered, and
+ * resume.c what happens when an attempt breaks. Both calls answer with the same message shape, so
+ * everything is read as a LogsResponse.
+ */
+#include "client/acker.h"
+#include "client/client.h"
+#include "client/error.h"
+#include "common/base/clock.h"
+
+#include <stdio.h>
+#include <string.h>
+
+enum { ACK_BYTES = 1 << 20 };
+
+struct follow {
+    struct sandbox_client *client;           /* borrowed */
+    const struct sandbox_handlers *handlers; /* borrowed */
+    struct sandbox_result *result;           /* borrowed */
+    struct resume resume;
+    struct sequence sequence;
+    struct acker *acker; /* owned; NULL: nothing to acknowledge */
+
+    Sandbox__V1__RunCommandRequest run; /* a shallow copy; used while `starts` */
+    Sandbox__V1__LogsRequest logs;      /* the same view without starting anything */
+    bool starts;                        /* RunCommand is (still) what to call */
+    bool deadly;                        /* ON_DISCONNECT_KILL */
+
+    bool opened;      /* some attempt was answered */
+    bool broken;      /* the present one was not, yet */
+    unsigned open_at; /* the address of the last that was */
+};
+
+enum outcome {
+    FOLLOW_ENDED,   /* at its proper end */
+    FOLLOW_STOPPED, /* by the handler */
+    FOLLOW_BROKE,   /* see the error */
+};
+
+static size_t output_size(const Sandbox__V1__CommandEvent *event)
+{
+    switch (event->event_case) {
+    case SANDBOX__V1__COMMAND_EVENT__EVENT_STDOUT:
+        return event->stdout.len;
+    case SANDBOX__V1__COMMAND_EVENT__EVENT_STDERR:
+        return event->stderr.len;
+    case SANDBOX__V1__COMMAND_EVENT__EVENT_TERMINAL:
+        return event->terminal.len;
+    case SANDBOX__V1__COMMAND_EVENT__EVENT_TEXT:
+        return strlen(event->text->text);
+    default:
+        return 0;
+    }
+}
+
+static void note_exit(struct sandbox_result *r, const Sandbox__V1__Exited *exited)
+{
+    r->exited = true;
+    r->reason = exited->reason;
+    r->code = exited->code;
+    r->signal = exited->signal;
+    snprintf(r->message, sizeof(r->message), "%s", exited->message);
+}
+
+/* False: the handler has seen enough. */
+static bool deliver(struct follow *f, const Sandbox__V1__CommandEvent *event)
+{
+    struct sandbox_result *r = f->result;
+    bool more = true;
+
+    r->last_seq = event->seq;
+    r->n_events++;
+    if (event->event_case == SANDBOX__V1__COMMAND_EVENT__EVENT_EXITED)
+        note_exit(r, event->exited);
+    if (event->event_case == SANDBOX__V1__COMMAND_EVENT__EVENT_DROPPED)
+        r->dropped_bytes += event->dropped->bytes;
+    if (f->handlers->on_event != NULL)
+        more = f->handlers->on_event(f->handlers->user, event);
+    if (f->acker != NULL)
+        acker_take(f->acker, event->seq, output_size(event));
+    return more;
+}
+
+static bool gap(struct sandbox_error *why, const struct follow *f, uint64_t seq)
+{
+    return error_local(why, SANDBOX_DATA_LOSS, "SEQUENCE_GAP",
+                       "event %llu was expected, the server went on to %llu",
+                       (unsigned long long)f->sequence.last_seq + 1, (unsigned long long)seq);
+}
+
+static enum outcome take_events(struct follow *f, const Sandbox__V1__LogsResponse *m,
+                                struct sandbox_error *why)
+{
+    for (size_t i = 0; i < m->n_events; i++) {
+        switch (sequence_event(&f->sequence, m->events[i])) {
+        case SEQUENCE_NEW:
+            /* From here on the command exists, and reading it cannot start it again. */
+            f->starts = f->starts && f->deadly;
+            resume_progress(&f->resume);
+            if (!deliver(f, m->events[i]))
+                return FOLLOW_STOPPED;
+            break;
+        case SEQUENCE_REPEATED:
+            f->result->n_repeated++;
+            break;
+        case SEQUENCE_GAP:
+            gap(why, f, m->events[i]->seq);
+            return FOLLOW_BROKE;
+        }
+    }
+    if (sequence_claim(&f->sequence, m->last_seq))
+        return FOLLOW_ENDED;
+    gap(why, f, m->last_seq);
+    return FOLLOW_BROKE;
+}
+
+static void note_answer(struct follow *f)
+{
+    struct sandbox_client *c = f->client;
+    unsigned now_at = f->resume.address;
+
+    if (f->broken && f->opened) {
+        f->result->n_resumes++;
+        if (f->handlers->on_resume != NULL)
+            f->handlers->on_resume(f->handlers->user, endpoint_address(c->endpoints[f->open_at]),
+                                   endpoint_address(c->endpoints[now_at]),
+                                   f->sequence.last_seq);
+    }
+    f->opened = true;
+    f->broken = false;
+    f->open_at = now_at;
+    atomic_store(&c->preferred, now_at);
+}
+
+/* FOLLOW_ENDED means: go on reading. */
+static enum outcome take_message(struct follow *f, const Sandbox__V1__LogsResponse *m,
+                                 int64_t since_ms, struct sandbox_error *why)
+{
+    const char *id = f->result->command_id;
+
+    if (m->command_id[0] != '\0' && strcmp(m->command_id, id) != 0) {
+        error_local(why, SANDBOX_DATA_LOSS, "BAD_RESPONSE",
+                    "the server answered for command %.64s instead of %s", m->command_id, id);
+        return FOLLOW_BROKE;
+    }
+    note_answer(f);
+    /* The first message proves little: a pod that says hello and falls over does so every time. */
+    if (client_now_ms() - since_ms >= f->client->heartbeat_interval_ms)
+        resume_progress(&f->resume);
+    return take_events(f, m, why);
+}
+
+static void check_end(struct follow *f, struct sandbox_error *why)
+{
+    if (why->code == SANDBOX_OK && f->logs.follow &&
+        !sequence_is_complete(&f->sequence, f->logs.until))
+        error_local(why, SANDBOX_UNAVAILABLE, "TRUNCATED",
+                    "the stream ended behind event %llu, before the command did",
+                    (unsigned long long)f->sequence.last_seq);
+}
+
+static enum outcome read_stream(struct follow *f, struct rpc *rpc, struct sandbox_error *why)
+{
+    int64_t silence_ms = f->client->heartbeat_interval_ms * 5 / 2;
+    int64_t since_ms = client_now_ms();
+
+    for (;;) {
+        ProtobufCMessage *m = NULL;
+        enum outcome outcome;
+
+        switch (rpc_next(rpc, &sandbox__v1__logs_response__descriptor,
+                         clock_monotonic_ns() + silence_ms * NS_PER_MS, &m)) {
+        case RPC_MESSAGE:
+            outcome = take_message(f, (Sandbox__V1__LogsResponse *)m, since_ms, why);
+            sandbox_free(m);
+            if (outcome != FOLLOW_ENDED)
+                return outcome;
+            break;
+        case RPC_TIMEOUT:
+            error_local(why, SANDBOX_UNAVAILABLE, "SILENT",
+                        "nothing was heard for %lld ms, not even a heartbeat",
+                        (long long)silence_ms);
+            return FOLLOW_BROKE;
+        case RPC_END:
+            *why = *rpc_error(rpc);
+            check_end(f, why);
+            return why->code == SANDBOX_OK ? FOLLOW_ENDED : FOLLOW_BROKE;
+        }
+    }
+}
+
+static enum outcome attempt(struct follow *f, struct sandbox_error *err)
+{
+    struct client_call call = {0};
+    struct sandbox_error why;
+    ProtobufCMessage *request = f->starts ? &f->run.base : &f->logs.base;
+
+    f->run.from_seq = f->logs.from_seq = f->sequence.last_seq + 1;
+    if (!client_call_start(f->client, &call, f->resume.address,
+                           sandbox__v1__sandbox_service__descriptor.name,
+                           f->starts ? "RunCommand" : "Logs", request, INT64_MAX, err))
+        return FOLLOW_BROKE;
+
+    enum outcome outcome = read_stream(f, call.rpc, &why);
+
+    client_call_end(f->client, &call);
+    if (outcome == FOLLOW_BROKE)
+        client_error(f->client, f->resume.address, &why, err);
+    return outcome;
+}
+
+/* Moves on to the next address. False: err stands. */
+static bool try_again(struct follow *f, struct sandbox_error *err)
+{
+    struct endpoint *e = f->client->endpoints[f->resume.address];
+
+    if (!error_is_passing(err))
+        return false;
+    if (!error_is_from_api(err))
+        endpoint_reset(e);
+
+    struct resume_step step = resume_failed(&f->resume, err, client_now_ms(), client_chance());
+
+    if (step.what == RESUME_GIVE_UP)
+        return false;
+    f->broken = true;
+    if (f->handlers->on_break != NULL)
+        f->handlers->on_break(f->handlers->user, err,
+                              endpoint_address(f->client->endpoints[f->resume.address]),
+                              step.wait_ms);
+    return client_wait(f->client, step.wait_ms, err);
+}
+
+static bool follow(struct follow *f, struct sandbox_error *err)
+{
+    if (f->handlers->on_command != NULL)
+        f->handlers->on_command(f->handlers->user, f->result->command_id);
+    for (;;) {
+        switch (attempt(f, err)) {
+        case FOLLOW_STOPPED:
+            f->result->stopped = true;
+            return true;
+        case FOLLOW_ENDED:
+            return true;
+        case FOLLOW_BROKE:
+            if (!try_again(f, err))
+                return false;
+            break;
+        }
+    }
+}
+
+static bool set_command_id(struct sandbox_result *result, const char *id, struct sandbox_error *err)
+{
+    if (strlen(id) >= sizeof(result->command_id)) {
+        error_local(err, SANDBOX_INVALID_ARGUMENT, "INVALID_FIELD",
+                    "a command_id has 1 to 64 of A-Z a-z 0-9 _ -");
+        snprintf(err->field, sizeof(err->field), "command_id");
+        return false;
+    }
+    snprintf(result->command_id, sizeof(result->command_id), "%s", id);
+    return true;
+}
+
+static bool follow_to_end(struct follow *f, uint64_t from_seq, bool acknowledge, size_t ack_bytes,
+                          struct sandbox_error *err)
+{
+    resume_init(&f->resume, &f->client->policy, atomic_load(&f->client->preferred));
+    sequence_init(&f->sequence, from_seq);
+    if (acknowledge)
+        f->acker = acker_new(f->client, f->logs.sandbox_id, f->result->command_id, ack_bytes);
+
+    bool ok = follow(f, err);
+
+    acker_free(f->acker);
+    if (ok)
+        *err = (struct sandbox_error){.code = SANDBOX_OK};
+    return ok;
+}
+
+static const struct sandbox_handlers no_handlers;
+
+bool sandbox_run(struct sandbox_client *client, const Sandbox__V1__RunCommandRequest *request,
+                 const struct sandbox_handlers *handlers, struct sandbox_result *result,
+                 struct sandbox_error *err)
+{
+    struct sandbox_result own_result;
+    struct sandbox_error own_err;
+    struct follow f = {
+        .client = client,
+        .handlers = handlers != NULL ? handlers : &no_handlers,
+        .result = result != NULL ? result : &own_result,
+        .run = *request,
+        .logs = SANDBOX__V1__LOGS_REQUEST__INIT,
+        .starts = true,
+        .deadly = request->on_disconnect == SANDBOX__V1__ON_DISCONNECT__ON_DISCONNECT_KILL,
+    };
+    size_t ack_bytes = ACK_BYTES;
+
+    *f.result = (struct sandbox_result){0};
+    if (err == NULL)
+        err = &own_err;
+    if (request->command_id[0] == '\0')
+        sandbox_make_id(f.result->command_id);
+    else if (!set_command_id(f.result, request->command_id, err))
+        return false;
+    f.run.command_id = f.logs.command_id = f.result->command_id;
+    f.logs.sandbox_id = request->sandbox_id;
+    f.logs.follow = true;
+    f.logs.encoding = request->encoding;
+    f.logs.until = request->until;
+    /* A record smaller than a few acknowledgements would stand still between them. */
+    if (request->max_journal_bytes > 0 && request->max_journal_bytes / 4 < ack_bytes)
+        ack_bytes = request->max_journal_bytes / 4;
+    return follow_to_end(&f, request->from_seq,
+                         request->overflow == SANDBOX__V1__OVERFLOW__OVERFLOW_BLOCK, ack_bytes,
+                         err);
+}
+
+bool sandbox_logs(struct sandbox_client *client, const Sandbox__V1__LogsRequest *request,
+                  bool acknowledge, const struct sandbox_handlers *handlers,
+                  struct sandbox_result *result, struct sandbox_error *err)
+{
+    struct sandbox_result own_result;
+    struct sandbox_error own_err;
+    struct follow f = {
+        .client = client,
+        .handlers = handlers != NULL ? handlers : &no_handlers,
+        .result = result != NULL ? result : &own_result,
+        .run = SANDBOX__V1__RUN_COMMAND_REQUEST__INIT,
+        .logs = *request,
+    };
+
+    *f.result = (struct sandbox_result){0};
+    if (err == NULL)
+        err = &own_err;
+    if (!set_command_id(f.result, request->command_id, err))
+        return false;
+    return follow_to_end(&f, request->from_seq, acknowledge, ACK_BYTES / 4, err);
+}

@@ -1,0 +1,397 @@
+/*
+ * See rpc.h. Each call has a completion queue of its own, driven by the thread that waits for it:
+ * no background thread, and a blocked handler blocks nobody else. Tags are operations; gRPC holds
+ * `pending` of them, and a call is freed when the last one has come back.
+ */
+#include "client/rpc.h"
+
+#include "client/error.h"
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "common/base/version.h"
+
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
+#include <grpc/support/alloc.h>
+#include <grpc/support/time.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_MESSAGE_BYTES = 64 << 20, /* servers send 4 MiB unless set otherwise */
+    MAX_METADATA_BYTES = 64 << 10,
+};
+
+struct endpoint {
+    char *address;    /* owned */
+    char *user_agent; /* owned */
+    int64_t connect_timeout_ms;
+    pthread_mutex_t lock;
+    grpc_channel *channel; /* owned; under lock; NULL until needed */
+};
+
+enum op { OP_START = 1, OP_STATUS, OP_MESSAGE, OP_WATCH };
+
+struct rpc {
+    struct endpoint *endpoint; /* borrowed */
+    grpc_completion_queue *cq;
+    grpc_call *call;
+    unsigned pending; /* operations that gRPC holds */
+    bool reading;     /* OP_MESSAGE is one of them */
+    bool drained;     /* no message will follow */
+    bool have_status;
+    grpc_metadata_array initial, trailing;
+    grpc_byte_buffer *message;
+    grpc_status_code code;
+    grpc_slice details;
+    struct sandbox_error error;
+};
+
+static void *tag(enum op op)
+{
+    return (void *)(intptr_t)op;
+}
+
+static gpr_timespec deadline_of(int64_t ns)
+{
+    if (ns == INT64_MAX)
+        return gpr_inf_future(GPR_CLOCK_MONOTONIC);
+    return gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                        gpr_time_from_nanos(ns - clock_monotonic_ns(), GPR_TIMESPAN));
+}
+
+void rpc_library_init(void)
+{
+    grpc_init();
+}
+
+void rpc_library_deinit(void)
+{
+    grpc_shutdown();
+}
+
+struct endpoint *endpoint_new(const char *address, int64_t connect_timeout_ms,
+                              const char *user_agent)
+{
+    struct endpoint *e = xcalloc(1, sizeof(*e));
+
+    e->address = xstrdup(address);
+    e->user_agent = xasprintf("%s%slibsandbox/%s", user_agent != NULL ? user_agent : "",
+                              user_agent != NULL ? " " : "", SANDBOXD_VERSION);
+    e->connect_timeout_ms = connect_timeout_ms;
+    pthread_mutex_init(&e->lock, NULL);
+    return e;
+}
+
+void endpoint_free(struct endpoint *e)
+{
+    if (e == NULL)
+        return;
+    endpoint_reset(e);
+    pthread_mutex_destroy(&e->lock);
+    free(e->address);
+    free(e->user_agent);
+    free(e);
+}
+
+const char *endpoint_address(const struct endpoint *e)
+{
+    return e->address;
+}
+
+static grpc_arg int_arg(const char *key, int value)
+{
+    return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
+}
+
+static grpc_channel *make_channel(const struct endpoint *e)
+{
+    grpc_arg args[] = {
+        int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, MAX_MESSAGE_BYTES),
+        int_arg(GRPC_ARG_MAX_METADATA_SIZE, MAX_METADATA_BYTES),
+        /* gRPC bounds an attempt to connect by the shortest time between two of them. */
+        int_arg(GRPC_ARG_MIN_RECONNECT_BACKOFF_MS, (int)e->connect_timeout_ms),
+        /* Shared subchannels would hand a new channel the old one's failure and its backoff. */
+        int_arg(GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL, 1),
+        {.type = GRPC_ARG_STRING,
+         .key = (char *)GRPC_ARG_PRIMARY_USER_AGENT_STRING,
+         .value.string = e->user_agent},
+    };
+    grpc_channel_args all = {.num_args = sizeof(args) / sizeof(args[0]), .args = args};
+    grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
+    grpc_channel *channel = grpc_channel_create(e->address, credentials, &all);
+
+    grpc_channel_credentials_release(credentials);
+    return channel;
+}
+
+/* Under e->lock, because endpoint_reset() destroys the channel. */
+static grpc_channel *channel_of(struct endpoint *e)
+{
+    if (e->channel == NULL)
+        e->channel = make_channel(e);
+    return e->channel;
+}
+
+void endpoint_reset(struct endpoint *e)
+{
+    pthread_mutex_lock(&e->lock);
+    if (e->channel != NULL)
+        grpc_channel_destroy(e->channel);
+    e->channel = NULL;
+    pthread_mutex_unlock(&e->lock);
+}
+
+static void queue_destroy(grpc_completion_queue *cq)
+{
+    grpc_completion_queue_shutdown(cq);
+    while (grpc_completion_queue_next(cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL).type !=
+           GRPC_QUEUE_SHUTDOWN)
+        ;
+    grpc_completion_queue_destroy(cq);
+}
+
+/* One look at the connection; when it is still being made, waits for a change until until_ns. */
+static grpc_connectivity_state watch(struct endpoint *e, grpc_completion_queue *cq,
+                                     int64_t until_ns)
+{
+    pthread_mutex_lock(&e->lock);
+
+    grpc_channel *channel = channel_of(e);
+    grpc_connectivity_state state = grpc_channel_check_connectivity_state(channel, 1);
+    bool moving = state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_CONNECTING;
+
+    if (moving)
+        grpc_channel_watch_connectivity_state(channel, state, deadline_of(until_ns), cq,
+                                              tag(OP_WATCH));
+    pthread_mutex_unlock(&e->lock);
+    if (moving)
+        grpc_completion_queue_next(cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+    return state;
+}
+
+bool endpoint_connect(struct endpoint *e, int64_t until_ns)
+{
+    grpc_completion_queue *cq = grpc_completion_queue_create_for_next(NULL);
+    grpc_connectivity_state state;
+
+    do {
+        state = watch(e, cq, until_ns);
+    } while ((state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_CONNECTING) &&
+             clock_monotonic_ns() < until_ns);
+    queue_destroy(cq);
+    return state == GRPC_CHANNEL_READY;
+}
+
+static grpc_byte_buffer *pack(const ProtobufCMessage *m)
+{
+    grpc_slice slice = grpc_slice_malloc(protobuf_c_message_get_packed_size(m));
+
+    protobuf_c_message_pack(m, GRPC_SLICE_START_PTR(slice));
+
+    grpc_byte_buffer *bytes = grpc_raw_byte_buffer_create(&slice, 1);
+
+    grpc_slice_unref(slice);
+    return bytes;
+}
+
+static void start_batch(struct rpc *rpc, const grpc_op *ops, size_t n, enum op op)
+{
+    /* An error here is a misuse of gRPC's interface, by us: there is nobody to report it to. */
+    if (grpc_call_start_batch(rpc->call, ops, n, tag(op), NULL) != GRPC_CALL_OK)
+        abort();
+    rpc->pending++;
+}
+
+static void start_request(struct rpc *rpc, const ProtobufCMessage *request,
+                          const struct sandbox_pair *metadata, size_t n_metadata)
+{
+    grpc_metadata *pairs = xcalloc(n_metadata, sizeof(*pairs));
+    grpc_byte_buffer *bytes = pack(request);
+
+    for (size_t i = 0; i < n_metadata; i++) {
+        pairs[i].key = grpc_slice_from_copied_string(metadata[i].key);
+        pairs[i].value = grpc_slice_from_copied_string(metadata[i].value);
+    }
+
+    grpc_op ops[] = {
+        {.op = GRPC_OP_SEND_INITIAL_METADATA,
+         .data.send_initial_metadata = {.count = n_metadata, .metadata = pairs}},
+        {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes},
+        {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
+        {.op = GRPC_OP_RECV_INITIAL_METADATA,
+         .data.recv_initial_metadata.recv_initial_metadata = &rpc->initial},
+    };
+
+    start_batch(rpc, ops, sizeof(ops) / sizeof(ops[0]), OP_START);
+    grpc_byte_buffer_destroy(bytes);
+    for (size_t i = 0; i < n_metadata; i++) {
+        grpc_slice_unref(pairs[i].key);
+        grpc_slice_unref(pairs[i].value);
+    }
+    free(pairs);
+}
+
+static void start_status(struct rpc *rpc)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+                  .data.recv_status_on_client = {.trailing_metadata = &rpc->trailing,
+                                                 .status = &rpc->code,
+                                                 .status_details = &rpc->details}};
+
+    start_batch(rpc, &op, 1, OP_STATUS);
+}
+
+static void start_reading(struct rpc *rpc)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE,
+                  .data.recv_message.recv_message = &rpc->message};
+
+    rpc->reading = true;
+    start_batch(rpc, &op, 1, OP_MESSAGE);
+}
+
+struct rpc *rpc_start(struct endpoint *e, const char *service, const char *method,
+                      const ProtobufCMessage *request, const struct sandbox_pair *metadata,
+                      size_t n_metadata, int64_t deadline_ns)
+{
+    struct rpc *rpc = xcalloc(1, sizeof(*rpc));
+    char *path = xasprintf("/%s/%s", service, method);
+    grpc_slice path_slice = grpc_slice_from_copied_string(path);
+
+    rpc->endpoint = e;
+    rpc->details = grpc_empty_slice();
+    grpc_metadata_array_init(&rpc->initial);
+    grpc_metadata_array_init(&rpc->trailing);
+    rpc->cq = grpc_completion_queue_create_for_next(NULL);
+    pthread_mutex_lock(&e->lock);
+    rpc->call = grpc_channel_create_call(channel_of(e), NULL, GRPC_PROPAGATE_DEFAULTS, rpc->cq,
+                                         path_slice, NULL, deadline_of(deadline_ns), NULL);
+    pthread_mutex_unlock(&e->lock);
+    grpc_slice_unref(path_slice);
+    free(path);
+    start_request(rpc, request, metadata, n_metadata);
+    start_status(rpc);
+    return rpc;
+}
+
+static void take_status(struct rpc *rpc)
+{
+    const grpc_slice *found = NULL;
+
+    for (size_t i = 0; i < rpc->trailing.count; i++) {
+        if (grpc_slice_str_cmp(rpc->trailing.metadata[i].key, "grpc-status-details-bin") == 0)
+            found = &rpc->trailing.metadata[i].value;
+    }
+    rpc->have_status = true;
+    if (rpc->error.local)
+        return; /* found here, before: the status is only the echo of our cancel */
+    error_decode(&rpc->error, (int)rpc->code, (const char *)GRPC_SLICE_START_PTR(rpc->details),
+                 GRPC_SLICE_LENGTH(rpc->details),
+                 found != NULL ? GRPC_SLICE_START_PTR(*found) : NULL,
+                 found != NULL ? GRPC_SLICE_LENGTH(*found) : 0);
+}
+
+/* One completed operation. */
+static void take_event(struct rpc *rpc, const grpc_event *event)
+{
+    rpc->pending--;
+    switch ((enum op)(intptr_t)event->tag) {
+    case OP_START:
+    case OP_WATCH:
+        break;
+    case OP_STATUS:
+        take_status(rpc);
+        break;
+    case OP_MESSAGE:
+        rpc->reading = false;
+        rpc->drained = rpc->message == NULL;
+        break;
+    }
+}
+
+static void drop_message(struct rpc *rpc)
+{
+    if (rpc->message != NULL)
+        grpc_byte_buffer_destroy(rpc->message);
+    rpc->message = NULL;
+}
+
+static ProtobufCMessage *unpack(struct rpc *rpc, const ProtobufCMessageDescriptor *type)
+{
+    ProtobufCMessage *m = NULL;
+    grpc_byte_buffer_reader reader;
+
+    if (grpc_byte_buffer_reader_init(&reader, rpc->message)) {
+        grpc_slice bytes = grpc_byte_buffer_reader_readall(&reader);
+
+        m = protobuf_c_message_unpack(type, NULL, GRPC_SLICE_LENGTH(bytes),
+                                      GRPC_SLICE_START_PTR(bytes));
+        grpc_slice_unref(bytes);
+        grpc_byte_buffer_reader_destroy(&reader);
+    }
+    drop_message(rpc);
+    return m;
+}
+
+enum rpc_event rpc_next(struct rpc *rpc, const ProtobufCMessageDescriptor *type, int64_t until_ns,
+                        ProtobufCMessage **ret)
+{
+    while (!(rpc->have_status && rpc->drained)) {
+        if (!rpc->reading && !rpc->drained)
+            start_reading(rpc);
+
+        grpc_event event = grpc_completion_queue_next(rpc->cq, deadline_of(until_ns), NULL);
+
+        if (event.type == GRPC_QUEUE_TIMEOUT)
+            return RPC_TIMEOUT;
+        take_event(rpc, &event);
+        if (rpc->message == NULL)
+            continue;
+        if (rpc->error.local) {
+            drop_message(rpc);
+            continue;
+        }
+        *ret = unpack(rpc, type);
+        if (*ret != NULL)
+            return RPC_MESSAGE;
+        error_local(&rpc->error, SANDBOX_DATA_LOSS, "BAD_RESPONSE",
+                    "the server sent something that is no %s", type->short_name);
+        rpc_cancel(rpc);
+    }
+    return RPC_END;
+}
+
+const struct sandbox_error *rpc_error(const struct rpc *rpc)
+{
+    return &rpc->error;
+}
+
+void rpc_cancel(struct rpc *rpc)
+{
+    grpc_call_cancel(rpc->call, NULL);
+}
+
+void rpc_free(struct rpc *rpc)
+{
+    if (rpc == NULL)
+        return;
+    if (!rpc->have_status)
+        rpc_cancel(rpc);
+    while (rpc->pending > 0) {
+        grpc_event event =
+            grpc_completion_queue_next(rpc->cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+
+        take_event(rpc, &event);
+    }
+    drop_message(rpc);
+    grpc_metadata_array_destroy(&rpc->initial);
+    grpc_metadata_array_destroy(&rpc->trailing);
+    grpc_slice_unref(rpc->details);
+    grpc_call_unref(rpc->call);
+    queue_destroy(rpc->cq);
+    free(rpc);
+}

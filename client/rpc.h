@@ -1,0 +1,63 @@
+/*
+ * Calls over gRPC: the only part of the library that knows gRPC core. A call sends one request and
+ * reads messages until its status; a unary call is one that has a single message.
+ */
+#pragma once
+
+#include "client/include/sandbox.h"
+#include "common/base/list.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct endpoint; /* one address and the connection to it */
+struct rpc;      /* one call */
+
+/* Balanced, for everything below. */
+void rpc_library_init(void);
+void rpc_library_deinit(void);
+
+struct endpoint *endpoint_new(const char *address, int64_t connect_timeout_ms,
+                              const char *user_agent);
+void endpoint_free(struct endpoint *e); /* NULL is fine */
+const char *endpoint_address(const struct endpoint *e);
+
+/*
+ * Waits for a connection until until_ns (monotonic), so that a call which fails afterwards may have
+ * been heard and one that fails before was not. False: there is none.
+ */
+bool endpoint_connect(struct endpoint *e, int64_t until_ns);
+
+/*
+ * Forgets the connection, which did not serve well: the next call makes a new one, at once, instead
+ * of waiting for gRPC's own reconnection. Calls in flight are not touched.
+ */
+void endpoint_reset(struct endpoint *e);
+
+enum rpc_event {
+    RPC_MESSAGE, /* *ret is the next message, to be freed by the caller */
+    RPC_END,     /* the call is over, see rpc_error() */
+    RPC_TIMEOUT, /* nothing happened until until_ns */
+};
+
+/*
+ * Starts a call of "/service/method". Never fails here; failures are its status. `deadline_ns` is
+ * monotonic, INT64_MAX for none. The metadata is only read now.
+ */
+struct rpc *rpc_start(struct endpoint *e, const char *service, const char *method,
+                      const ProtobufCMessage *request, const struct sandbox_pair *metadata,
+                      size_t n_metadata, int64_t deadline_ns);
+
+/* Waits for what comes next. A message that cannot be decoded ends the call (BAD_RESPONSE). */
+enum rpc_event rpc_next(struct rpc *rpc, const ProtobufCMessageDescriptor *type, int64_t until_ns,
+                        ProtobufCMessage **ret);
+
+/* How it ended; after RPC_END. SANDBOX_OK when all is well. */
+const struct sandbox_error *rpc_error(const struct rpc *rpc);
+
+/* From any thread while the call exists: it ends soon, with CANCELLED. */
+void rpc_cancel(struct rpc *rpc);
+
+/* Cancels it if need be, and waits for gRPC to let go (no network is waited for). NULL is fine. */
+void rpc_free(struct rpc *rpc);

@@ -67,9 +67,20 @@ static const char *expected(enum option_type type)
     case OPTION_SIZE:
         return "a size such as 4096, 64KiB or 4MiB";
     case OPTION_STRING:
+    case OPTION_STRINGS:
         break;
     }
     return "text";
+}
+
+static bool add_string(struct option_strings *strings, const char *source, const char *text,
+                       struct status *st)
+{
+    if (strings->n == OPTION_STRINGS_MAX)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "%s is given more than %d times", source,
+                          OPTION_STRINGS_MAX);
+    strings->at[strings->n++] = text;
+    return true;
 }
 
 static bool store(const struct option *o, const char *source, const char *text, struct status *st)
@@ -81,6 +92,8 @@ static bool store(const struct option *o, const char *source, const char *text, 
     case OPTION_STRING:
         *(const char **)o->target = text;
         return true;
+    case OPTION_STRINGS:
+        return add_string(o->target, source, text, st);
     case OPTION_BOOL:
         ok = parse_bool(text, o->target);
         break;
@@ -158,14 +171,37 @@ static bool read_option(const struct program *p, int argc, char **argv, int *at,
     return store(o, source, value, st);
 }
 
+/* Whether argv[at] is an option; a single "-" is an operand (stdin, as a rule). */
+static bool is_option(char **argv, int at)
+{
+    return argv[at][0] == '-' && argv[at][1] != '\0';
+}
+
+/* Moves argv[from] to argv[to], from <= to, past what is in between. */
+static void move_back(char **argv, int from, int to)
+{
+    char *moved = argv[from];
+
+    memmove(argv + from, argv + from + 1, (size_t)(to - from) * sizeof(*argv));
+    argv[to] = moved;
+}
+
 enum options_result options_parse(const struct program *p, int argc, char **argv, int *ret_args,
                                   struct status *st)
 {
-    int at;
+    int end = argc; /* operands found so far are behind it, in order */
+    int at = 1;
 
     if (!read_environment(p, st))
         return OPTIONS_ERROR;
-    for (at = 1; at < argc && argv[at][0] == '-' && argv[at][1] != '\0'; at++) {
+    while (at < end) {
+        if (!is_option(argv, at)) {
+            if (!p->anywhere)
+                break;
+            move_back(argv, at, argc - 1);
+            end--;
+            continue;
+        }
         if (strcmp(argv[at], "--") == 0) {
             at++;
             break;
@@ -178,9 +214,13 @@ enum options_result options_parse(const struct program *p, int argc, char **argv
             printf("%s %s\n", p->name, SANDBOXD_VERSION);
             return OPTIONS_DONE;
         }
-        if (!read_option(p, argc, argv, &at, st))
+        if (!read_option(p, end, argv, &at, st))
             return OPTIONS_ERROR;
+        at++;
     }
+    /* What followed "--" comes after the operands that were before it. */
+    for (int n = end - at; n > 0 && end < argc; n--)
+        move_back(argv, at, argc - 1);
     *ret_args = at;
     return OPTIONS_RUN;
 }

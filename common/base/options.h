@@ -3,13 +3,14 @@
  *
  * Order of precedence: the command line, then the environment, then what the target held before.
  * `--name=value` and `--name value` are the same; a flag (OPTION_BOOL) stands alone and takes
- * `--name=false` to be switched off.
+ * `--name=false` to be switched off. An OPTION_STRINGS may be given again and again.
  */
 #pragma once
 
 #include "common/base/status.h"
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 
@@ -19,6 +20,14 @@ enum option_type {
     OPTION_DURATION, /* int64_t *, in milliseconds; written 500ms, 15s, 10m, 2h */
     OPTION_SIZE,     /* int64_t *, in bytes; written 4096, 64KiB, 4MiB, 1GiB */
     OPTION_STRING,   /* const char **; borrowed from argv or the environment */
+    OPTION_STRINGS,  /* struct option_strings *; each value is one more, borrowed too */
+};
+
+enum { OPTION_STRINGS_MAX = 256 };
+
+struct option_strings {
+    const char *at[OPTION_STRINGS_MAX];
+    size_t n;
 };
 
 struct option {
@@ -39,6 +48,7 @@ struct program {
     const char *usage;   /* what follows the name in the usage line, e.g. "[OPTIONS] VERB" */
     const struct option *options;
     const char *more; /* printed at the end of --help; NULL for none */
+    bool anywhere;    /* options may follow operands; argv is reordered, operands last */
 };
 
 enum options_result {
@@ -47,7 +57,10 @@ enum options_result {
     OPTIONS_ERROR, /* st says what is wrong and what to do: print it, exit with 2 */
 };
 
-/* Options end at "--" or at the first operand, so that a verb can have options of its own. */
+/*
+ * Options end at "--"; without `anywhere` also at the first operand, so that a verb can have options
+ * of its own.
+ */
 enum options_result options_parse(const struct program *p, int argc, char **argv, int *ret_args,
                                   struct status *st);
 

@@ -1,0 +1,224 @@
+/* See cli.h. */
+#include "client/cli/cli.h"
+
+#include "client/cli/json.h"
+#include "common/base/buf.h"
+#include "common/base/cleanup.h"
+#include "common/base/mem.h"
+
+#include <ctype.h>
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+/* What is printed was received first, so the message limit is the true bound. */
+enum { JSON_MAX_BYTES = 1 << 30 };
+
+int cli_usage(const char *fmt, ...)
+{
+    va_list args;
+
+    fputs("sandboxctl: ", stderr);
+    va_start(args, fmt);
+    vfprintf(stderr, fmt, args);
+    va_end(args);
+    fputc('\n', stderr);
+    return EXIT_USAGE;
+}
+
+static void fill_headers(const struct cli *cli, struct sandbox_pair *pairs, char **copies)
+{
+    for (size_t i = 0; i < cli->headers.n; i++) {
+        copies[i] = xstrdup(cli->headers.at[i]);
+
+        char *equals = strchr(copies[i], '=');
+
+        pairs[i] = (struct sandbox_pair){.key = copies[i], .value = ""};
+        if (equals != NULL) {
+            *equals = '\0';
+            pairs[i].value = equals + 1;
+        }
+    }
+}
+
+struct sandbox_client *cli_connect(const struct cli *cli, const char *addresses)
+{
+    struct sandbox_pair pairs[OPTION_STRINGS_MAX];
+    char *copies[OPTION_STRINGS_MAX];
+    struct sandbox_error err;
+    struct sandbox_client_options options = {
+        .addresses = addresses,
+        .metadata = pairs,
+        .n_metadata = cli->headers.n,
+        .call_timeout_ms = cli->call_timeout_ms,
+        .heartbeat_interval_ms = cli->heartbeat_ms,
+        .give_up_ms = cli->give_up_ms,
+        .user_agent = "sandboxctl",
+    };
+
+    fill_headers(cli, pairs, copies);
+
+    struct sandbox_client *client = sandbox_client_new(&options, &err);
+
+    for (size_t i = 0; i < cli->headers.n; i++)
+        free(copies[i]);
+    if (client == NULL)
+        cli_usage("%s", err.message);
+    return client;
+}
+
+bool cli_write(int fd, const void *data, size_t len)
+{
+    const char *at = data;
+
+    while (len > 0) {
+        ssize_t n = write(fd, at, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return false;
+        at += n;
+        len -= (size_t)n;
+    }
+    return true;
+}
+
+bool cli_print_json(const ProtobufCMessage *message)
+{
+    AUTO(buf_deinit) struct buf line = BUF_INIT(JSON_MAX_BYTES);
+
+    json_message(&line, message);
+    buf_append_byte(&line, '\n');
+    return cli_write(STDOUT_FILENO, buf_data(&line), buf_len(&line));
+}
+
+static void json_pair(struct buf *to, const char *key, const char *value)
+{
+    if (value[0] == '\0')
+        return;
+    buf_printf(to, ",\"%s\":", key);
+    json_string(to, value);
+}
+
+static void fail_json(const struct sandbox_error *err)
+{
+    AUTO(buf_deinit) struct buf line = BUF_INIT(JSON_MAX_BYTES);
+
+    buf_printf(&line, "{\"error\":{\"code\":\"%s\"", sandbox_code_name(err->code));
+    json_pair(&line, "reason", err->reason);
+    json_pair(&line, "message", err->message);
+    json_pair(&line, "field", err->field);
+    json_pair(&line, "address", err->address);
+    if (err->retry_after_ms > 0)
+        buf_printf(&line, ",\"retryAfterMs\":%lld", (long long)err->retry_after_ms);
+    if (err->n_metadata > 0) {
+        buf_append_str(&line, ",\"metadata\":{");
+        for (unsigned i = 0; i < err->n_metadata; i++) {
+            if (i > 0)
+                buf_append_byte(&line, ',');
+            json_string(&line, err->metadata[i].key);
+            buf_append_byte(&line, ':');
+            json_string(&line, err->metadata[i].value);
+        }
+        buf_append_byte(&line, '}');
+    }
+    buf_append_str(&line, "}}\n");
+    cli_write(STDERR_FILENO, buf_data(&line), buf_len(&line));
+}
+
+int cli_fail(const struct cli *cli, const struct sandbox_error *err)
+{
+    if (cli->json) {
+        fail_json(err);
+        return EXIT_RPC;
+    }
+    fprintf(stderr, "sandboxctl: %s", sandbox_code_name(err->code));
+    if (err->reason[0] != '\0')
+        fprintf(stderr, " (%s)", err->reason);
+    fprintf(stderr, ": %s", err->message);
+    if (err->field[0] != '\0')
+        fprintf(stderr, " [%s]", err->field);
+    if (err->address[0] != '\0')
+        fprintf(stderr, " (from %s)", err->address);
+    fputc('\n', stderr);
+    return EXIT_RPC;
+}
+
+static ProtobufCMessage *make_entry(const ProtobufCMessageDescriptor *type, const char *text,
+                                    size_t key_len)
+{
+    ProtobufCMessage *entry = xcalloc(1, type->sizeof_message);
+
+    type->message_init(entry);
+    *(char **)((char *)entry + type->fields[0].offset) = xstrndup(text, key_len);
+    *(char **)((char *)entry + type->fields[1].offset) = xstrdup(text + key_len + 1);
+    return entry;
+}
+
+bool cli_map(const char *option, const struct option_strings *from,
+             const ProtobufCMessageDescriptor *type, size_t *ret_n, ProtobufCMessage ***ret)
+{
+    for (size_t i = 0; i < from->n; i++) {
+        size_t key_len = strcspn(from->at[i], "=");
+
+        if (key_len == 0 || from->at[i][key_len] == '\0') {
+            cli_usage("--%s=%s: KEY=VALUE is needed", option, from->at[i]);
+            return false;
+        }
+    }
+    *ret = xcalloc(from->n, sizeof(**ret));
+    *ret_n = from->n;
+    for (size_t i = 0; i < from->n; i++)
+        (*ret)[i] = make_entry(type, from->at[i], strcspn(from->at[i], "="));
+    return true;
+}
+
+void cli_map_free(size_t n, ProtobufCMessage **entries)
+{
+    for (size_t i = 0; i < n; i++)
+        protobuf_c_message_free_unpacked(entries[i], NULL);
+    free(entries);
+}
+
+const char *cli_time(const Google__Protobuf__Timestamp *t, char room[32])
+{
+    time_t seconds = t != NULL ? t->seconds : 0;
+    struct tm tm;
+
+    if (t == NULL || gmtime_r(&seconds, &tm) == NULL)
+        return "-";
+    strftime(room, 32, "%Y-%m-%d %H:%M:%S", &tm);
+    return room;
+}
+
+const char *cli_enum(const ProtobufCEnumDescriptor *type, int value, const char *prefix,
+                     char room[32])
+{
+    const ProtobufCEnumValue *found = protobuf_c_enum_descriptor_get_value(type, value);
+    size_t skip = strlen(prefix);
+
+    if (found == NULL) {
+        snprintf(room, 32, "%d", value);
+        return room;
+    }
+    snprintf(room, 32, "%s",
+             strncmp(found->name, prefix, skip) == 0 ? found->name + skip : found->name);
+    for (char *c = room; *c != '\0'; c++)
+        *c = (char)tolower((unsigned char)*c);
+    return room;
+}
+
+Google__Protobuf__Duration *cli_duration(int64_t ms, Google__Protobuf__Duration *room)
+{
+    if (ms == 0)
+        return NULL;
+    *room = (Google__Protobuf__Duration)GOOGLE__PROTOBUF__DURATION__INIT;
+    room->seconds = ms / 1000;
+    room->nanos = (int32_t)(ms % 1000) * 1000000;
+    return room;
+}

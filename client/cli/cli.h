@@ -1,0 +1,79 @@
+/* What every verb of sandboxctl uses: the options before the verb, results, errors, exit codes. */
+#pragma once
+
+#include "client/include/sandbox.h"
+#include "common/base/options.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    EXIT_USAGE = 2,       /* the command line makes no sense */
+    EXIT_TIMED_OUT = 124, /* the command's timeout passed */
+    EXIT_LOST = 254,      /* how the command ended is not known */
+    EXIT_RPC = 255,       /* a call failed */
+};
+
+struct cli {
+    const char *addresses;
+    const char *output;
+    bool json;   /* output, understood */
+    bool dashes; /* "--" stood among the verb's arguments */
+    struct option_strings headers;
+    int64_t call_timeout_ms;
+    int64_t heartbeat_ms;
+    int64_t give_up_ms;
+};
+
+struct verb {
+    const char *name;
+    const char *operands; /* "ID [PATH]", for --help */
+    const char *summary;  /* one line */
+    const struct option *options;
+    const char *more; /* the end of --help; NULL for none */
+    int min_operands;
+    int max_operands;
+    /* Returns the exit code. */
+    int (*run)(struct cli *cli, int n, char **operands);
+};
+
+/* One table per family; each ends with a verb without name. */
+extern const struct verb sandbox_verbs[];
+extern const struct verb file_verbs[];
+extern const struct verb stream_verbs[];
+extern const struct verb command_verbs[];
+extern const struct verb health_verbs[];
+
+/* A client as the options ask for. NULL: the error is printed; exit with EXIT_USAGE. */
+struct sandbox_client *cli_connect(const struct cli *cli, const char *addresses);
+
+/* Prints a message as one line of JSON. False: standard output is gone. */
+bool cli_print_json(const ProtobufCMessage *message);
+
+/* Prints what failed, on stderr; returns EXIT_RPC. */
+int cli_fail(const struct cli *cli, const struct sandbox_error *err);
+
+/* Prints a sentence on stderr; returns EXIT_USAGE. */
+int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* All of it, to a descriptor. False: it is gone. */
+bool cli_write(int fd, const void *data, size_t len);
+
+/*
+ * KEY=VALUE texts as the entries of a map field (of the given entry type, string to string). False:
+ * the usage error is printed. Free with cli_map_free().
+ */
+bool cli_map(const char *option, const struct option_strings *from,
+             const ProtobufCMessageDescriptor *entry, size_t *ret_n, ProtobufCMessage ***ret);
+void cli_map_free(size_t n, ProtobufCMessage **entries);
+
+/* A time of day for tables: "2026-01-31 12:00:00", in UTC; "-" for none. Static room per call. */
+const char *cli_time(const Google__Protobuf__Timestamp *t, char room[32]);
+
+/* The name of an enum's value without its prefix, in lower case: "running". */
+const char *cli_enum(const ProtobufCEnumDescriptor *type, int value, const char *prefix,
+                     char room[32]);
+
+/* Fills a duration from milliseconds; returns NULL (not set) for 0. */
+Google__Protobuf__Duration *cli_duration(int64_t ms, Google__Protobuf__Duration *room);

@@ -1,0 +1,173 @@
+/* The verbs about files: write read. */
+#include "client/cli/cli.h"
+
+#include "common/base/buf.h"
+#include "common/base/cleanup.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Far above any server's message limit, which has the last word. */
+enum { MAX_FILE_BYTES = 64 << 20 };
+
+static struct {
+    const char *user;
+    const char *mode;
+} write_to = {.user = "", .mode = ""};
+
+static const struct option write_options[] = {
+    {"mode", 0, NULL, OPTION_STRING, &write_to.mode, "OCTAL",
+     "Permission bits, such as 755. As the sandbox makes files (644) if not set."},
+    {"user", 'u', NULL, OPTION_STRING, &write_to.user, "NAME",
+     "Who owns it, and whose home relative paths start from. The template's user if not set."},
+    {NULL},
+};
+
+static bool read_all(int fd, struct buf *to)
+{
+    for (;;) {
+        uint8_t *room = buf_reserve(to, 1 << 16);
+
+        if (room == NULL) {
+            errno = EFBIG;
+            return false;
+        }
+
+        ssize_t n = read(fd, room, 1 << 16);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0;
+        buf_commit(to, (size_t)n);
+    }
+}
+
+static bool read_local(const char *path, struct buf *to)
+{
+    AUTO_CLOSE int opened = -1;
+    int fd = STDIN_FILENO;
+
+    if (strcmp(path, "-") != 0) {
+        opened = open(path, O_RDONLY | O_CLOEXEC);
+        if (opened < 0)
+            return false;
+        fd = opened;
+    }
+    return read_all(fd, to);
+}
+
+static bool mode_of(const char *text, uint32_t *ret)
+{
+    char *end;
+    unsigned long mode = strtoul(text, &end, 8);
+
+    *ret = (uint32_t)mode;
+    return *end == '\0' && mode <= 07777;
+}
+
+static int send_file(struct cli *cli, const Sandbox__V1__WriteFilesRequest *request)
+{
+    struct sandbox_client *client = cli_connect(cli, cli->addresses);
+    Sandbox__V1__WriteFilesResponse *response;
+    struct sandbox_error err;
+    int code = 0;
+
+    if (client == NULL)
+        return EXIT_USAGE;
+    if (!sandbox_write_files(client, request, &response, &err))
+        code = cli_fail(cli, &err);
+    else if (cli->json)
+        cli_print_json(&response->base);
+    sandbox_free(response);
+    sandbox_client_free(client);
+    return code;
+}
+
+static int run_write(struct cli *cli, int n, char **operands)
+{
+    AUTO(buf_deinit) struct buf content = BUF_INIT(MAX_FILE_BYTES);
+    Sandbox__V1__WriteFilesRequest request = SANDBOX__V1__WRITE_FILES_REQUEST__INIT;
+    Sandbox__V1__File file;
+    Sandbox__V1__File *files[] = {&file};
+
+    sandbox__v1__file__init(&file);
+    if (!mode_of(write_to.mode, &file.mode))
+        return cli_usage("--mode: %s is not an octal mode such as 755", write_to.mode);
+    if (!read_local(operands[1], &content))
+        return cli_usage("cannot read %s: %s", operands[1], strerror(errno));
+    file.path = operands[2];
+    file.content_case = SANDBOX__V1__FILE__CONTENT_DATA;
+    file.data = (ProtobufCBinaryData){.data = buf_data(&content), .len = buf_len(&content)};
+    request.sandbox_id = operands[0];
+    request.user = (char *)write_to.user;
+    request.files = files;
+    request.n_files = 1;
+    return send_file(cli, &request);
+}
+
+static struct {
+    const char *user;
+    bool text;
+} read_from = {.user = ""};
+
+static const struct option read_options[] = {
+    {"text", 0, NULL, OPTION_BOOL, &read_from.text, NULL,
+     "As valid UTF-8: U+FFFD stands for every byte that is not."},
+    {"user", 'u', NULL, OPTION_STRING, &read_from.user, "NAME",
+     "Whose home relative paths start from. The template's user if not set."},
+    {NULL},
+};
+
+static bool print_content(const Sandbox__V1__ReadFileResponse *r)
+{
+    switch (r->content_case) {
+    case SANDBOX__V1__READ_FILE_RESPONSE__CONTENT_DATA:
+        return cli_write(STDOUT_FILENO, r->data.data, r->data.len);
+    case SANDBOX__V1__READ_FILE_RESPONSE__CONTENT_TEXT:
+        return cli_write(STDOUT_FILENO, r->text, strlen(r->text));
+    case SANDBOX__V1__READ_FILE_RESPONSE__CONTENT__NOT_SET:
+    case _SANDBOX__V1__READ_FILE_RESPONSE__CONTENT__CASE_IS_INT_SIZE:
+        break;
+    }
+    return true;
+}
+
+static int run_read(struct cli *cli, int n, char **operands)
+{
+    Sandbox__V1__ReadFileRequest request = SANDBOX__V1__READ_FILE_REQUEST__INIT;
+    struct sandbox_client *client = cli_connect(cli, cli->addresses);
+    Sandbox__V1__ReadFileResponse *response;
+    struct sandbox_error err;
+    bool printed;
+    int code = 0;
+
+    if (client == NULL)
+        return EXIT_USAGE;
+    request.sandbox_id = operands[0];
+    request.path = operands[1];
+    request.user = (char *)read_from.user;
+    request.encoding = read_from.text ? SANDBOX__V1__ENCODING__ENCODING_TEXT
+                                      : SANDBOX__V1__ENCODING__ENCODING_BYTES;
+    if (!sandbox_read_file(client, &request, &response, &err)) {
+        code = cli_fail(cli, &err);
+    } else {
+        printed = cli->json ? cli_print_json(&response->base) : print_content(response);
+        if (!printed)
+            code = cli_usage("cannot write the content: %s", strerror(errno));
+    }
+    sandbox_free(response);
+    sandbox_client_free(client);
+    return code;
+}
+
+const struct verb file_verbs[] = {
+    {"write", "ID LOCAL PATH", "write a file into a sandbox (LOCAL may be -: stdin)",
+     write_options, NULL, 3, 3, run_write},
+    {"read", "ID PATH", "print a file of a sandbox", read_options, NULL, 2, 2, run_read},
+    {NULL},
+};

@@ -2,8 +2,7 @@
 #include "client/client.h"
 #include "client/unary.h"
 
-static const ProtobufCServiceDescriptor *const service =
-    &sandbox__v1__sandbox_service__descriptor;
+static const ProtobufCServiceDescriptor *const service = &sandbox__v1__sandbox_service__descriptor;
 
 bool sandbox_call(struct sandbox_client *client, const ProtobufCServiceDescriptor *of,
                   const char *method, const ProtobufCMessage *request, bool repeatable,
@@ -39,8 +38,7 @@ UNARY(sandbox_send_input, SendInput, UNARY_ONCE)
 UNARY(sandbox_signal_command, SignalCommand, UNARY_ONCE)
 UNARY(sandbox_ack_logs, AckLogs, UNARY_QUICK)
 
-bool sandbox_create(struct sandbox_client *client,
-                    const Sandbox__V1__CreateSandboxRequest *request,
+bool sandbox_create(struct sandbox_client *client, const Sandbox__V1__CreateSandboxRequest *request,
                     Sandbox__V1__CreateSandboxResponse **ret, struct sandbox_error *err)
 {
     Sandbox__V1__CreateSandboxRequest copy = *request;

@@ -30,8 +30,8 @@ static bool add_address(struct sandbox_client *c, const char *start, size_t len,
         return error_local(err, SANDBOX_INVALID_ARGUMENT, "BAD_OPTIONS",
                            "an address is empty: give HOST:PORT, several with commas between");
     if (c->policy.n_addresses == CLIENT_MAX_ADDRESSES)
-        return error_local(err, SANDBOX_INVALID_ARGUMENT, "BAD_OPTIONS",
-                           "more than %d addresses", CLIENT_MAX_ADDRESSES);
+        return error_local(err, SANDBOX_INVALID_ARGUMENT, "BAD_OPTIONS", "more than %d addresses",
+                           CLIENT_MAX_ADDRESSES);
 
     char *address = xstrndup(start, len);
 
@@ -151,7 +151,7 @@ void sandbox_client_stop(struct sandbox_client *c)
 {
     pthread_mutex_lock(&c->lock);
     c->stopping = true;
-    LIST_FOR_EACH(node, &c->calls)
+    LIST_FOR_EACH (node, &c->calls)
         rpc_cancel(container_of(node, struct client_call, link)->rpc);
     pthread_cond_broadcast(&c->changed);
     pthread_mutex_unlock(&c->lock);

@@ -12,7 +12,7 @@
 enum { CLIENT_MAX_ADDRESSES = 16, CLIENT_MAX_METADATA = 32 };
 
 struct sandbox_client {
-    struct endpoint *endpoints[CLIENT_MAX_ADDRESSES]; /* owned */
+    struct endpoint *endpoints[CLIENT_MAX_ADDRESSES];  /* owned */
     struct sandbox_pair metadata[CLIENT_MAX_METADATA]; /* owned copies */
     size_t n_metadata;
     struct resume_policy policy;
@@ -45,8 +45,8 @@ bool client_wait(struct sandbox_client *client, int64_t wait_ms, struct sandbox_
 bool client_is_stopped(struct sandbox_client *client, struct sandbox_error *err);
 
 /* Copies a call's error and completes it: who said it, and STOPPED where that is the reason. */
-void client_error(struct sandbox_client *client, unsigned address,
-                  const struct sandbox_error *from, struct sandbox_error *ret);
+void client_error(struct sandbox_client *client, unsigned address, const struct sandbox_error *from,
+                  struct sandbox_error *ret);
 
 uint32_t client_chance(void);
 int64_t client_now_ms(void);

@@ -112,8 +112,8 @@ static void take_detail(struct sandbox_error *err, const Google__Protobuf__Any *
         if (strcmp(any->type_url, known[i].type_url) != 0)
             continue;
 
-        ProtobufCMessage *m = protobuf_c_message_unpack(known[i].descriptor, NULL, any->value.len,
-                                                        any->value.data);
+        ProtobufCMessage *m =
+            protobuf_c_message_unpack(known[i].descriptor, NULL, any->value.len, any->value.data);
 
         if (m == NULL)
             return;

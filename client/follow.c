@@ -1,8 +1,8 @@
 /*
- * sandbox_run() and sandbox_logs(): one view of a command, over as many attempts as it takes, on the
- * caller's thread. An attempt is one streaming call; sequence numbers decide what is delivered, and
- * resume.c what happens when an attempt breaks. Both calls answer with the same message shape, so
- * everything is read as a LogsResponse.
+ * sandbox_run() and sandbox_logs(): one view of a command, over as many attempts as it takes, on
+ * the caller's thread. An attempt is one streaming call; sequence numbers decide what is delivered,
+ * and resume.c what happens when an attempt breaks. Both calls answer with the same message shape,
+ * so everything is read as a LogsResponse.
  */
 #include "client/acker.h"
 #include "client/client.h"
@@ -124,8 +124,7 @@ static void note_answer(struct follow *f)
         f->result->n_resumes++;
         if (f->handlers->on_resume != NULL)
             f->handlers->on_resume(f->handlers->user, endpoint_address(c->endpoints[f->open_at]),
-                                   endpoint_address(c->endpoints[now_at]),
-                                   f->sequence.last_seq);
+                                   endpoint_address(c->endpoints[now_at]), f->sequence.last_seq);
     }
     f->opened = true;
     f->broken = false;

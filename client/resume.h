@@ -40,10 +40,10 @@ void resume_init(struct resume *r, const struct resume_policy *policy, unsigned 
 void resume_progress(struct resume *r);
 
 /*
- * The attempt in hand failed at now_ms for a passing reason. Moves on to the next address. The first
- * failure after progress costs no wait where there is another address; after that the wait doubles
- * from backoff_min_ms to backoff_max_ms, cut by chance (any number) to between half and all of
- * itself. Never less than the server asked for. A wait that would end beyond give_up_ms is not
+ * The attempt in hand failed at now_ms for a passing reason. Moves on to the next address. The
+ * first failure after progress costs no wait where there is another address; after that the wait
+ * doubles from backoff_min_ms to backoff_max_ms, cut by chance (any number) to between half and all
+ * of itself. Never less than the server asked for. A wait that would end beyond give_up_ms is not
  * begun.
  */
 struct resume_step resume_failed(struct resume *r, const struct sandbox_error *why, int64_t now_ms,

@@ -247,8 +247,7 @@ static void start_status(struct rpc *rpc)
 
 static void start_reading(struct rpc *rpc)
 {
-    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE,
-                  .data.recv_message.recv_message = &rpc->message};
+    grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &rpc->message};
 
     rpc->reading = true;
     start_batch(rpc, &op, 1, OP_MESSAGE);

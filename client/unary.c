@@ -39,7 +39,8 @@ static bool connect(struct unary *u, struct sandbox_error *err)
 {
     struct sandbox_client *c = u->client;
     struct endpoint *e = c->endpoints[u->resume.address];
-    int64_t until = earlier(u->deadline_ns, clock_monotonic_ns() + c->connect_timeout_ms * NS_PER_MS);
+    int64_t until =
+        earlier(u->deadline_ns, clock_monotonic_ns() + c->connect_timeout_ms * NS_PER_MS);
 
     while (!client_is_stopped(c, err)) {
         int64_t now = clock_monotonic_ns();
@@ -50,8 +51,7 @@ static bool connect(struct unary *u, struct sandbox_error *err)
         if (clock_monotonic_ns() >= until || clock_monotonic_ns() - now < NS_PER_MS) {
             struct sandbox_error why;
 
-            error_local(&why, SANDBOX_UNAVAILABLE, "", "cannot connect to %s",
-                        endpoint_address(e));
+            error_local(&why, SANDBOX_UNAVAILABLE, "", "cannot connect to %s", endpoint_address(e));
             client_error(c, u->resume.address, &why, err);
             return false;
         }
@@ -106,8 +106,7 @@ static bool next_attempt(struct unary *u, bool was_sent, struct sandbox_error *e
     if (!error_is_from_api(err))
         endpoint_reset(e);
 
-    struct resume_step step =
-        resume_failed(&u->resume, err, client_now_ms(), client_chance());
+    struct resume_step step = resume_failed(&u->resume, err, client_now_ms(), client_chance());
 
     return step.what == RESUME_AGAIN && client_wait(u->client, step.wait_ms, err);
 }

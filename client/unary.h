@@ -9,7 +9,8 @@ enum unary_repeat {
     UNARY_QUICK, /* as AGAIN; an address that takes longer than 10 s is left for another */
 };
 
-/* As sandbox_call(), which documents it. ret and err may be NULL. timeout_ms is for all attempts. */
+/* As sandbox_call(), which documents it. ret and err may be NULL. timeout_ms is for all attempts.
+ */
 bool unary_call(struct sandbox_client *client, const ProtobufCServiceDescriptor *service,
                 const char *method, const ProtobufCMessage *request, enum unary_repeat repeat,
                 int64_t timeout_ms, ProtobufCMessage **ret, struct sandbox_error *err);

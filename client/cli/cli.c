@@ -1,10 +1,11 @@
 /* See cli.h. */
 #include "client/cli/cli.h"
 
-#include "client/cli/json.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
+#include "common/base/utf8.h"
+#include "common/connect/json.h"
 
 #include <ctype.h>
 #include <errno.h>
@@ -92,9 +93,19 @@ bool cli_print_json(const ProtobufCMessage *message)
 {
     AUTO(buf_deinit) struct buf line = BUF_INIT(JSON_MAX_BYTES);
 
-    json_message(&line, message);
-    buf_append_byte(&line, '\n');
+    if (!json_encode(&line, message) || !buf_append_byte(&line, '\n')) {
+        errno = EILSEQ; /* protobuf-c takes any bytes for a string, JSON does not */
+        return false;
+    }
     return cli_write(STDOUT_FILENO, buf_data(&line), buf_len(&line));
+}
+
+void cli_json_string(struct buf *to, const char *text)
+{
+    AUTO_FREE char *clean = xstrdup(text);
+
+    utf8_sanitize(clean);
+    json_append_string(to, clean, strlen(clean));
 }
 
 static void json_pair(struct buf *to, const char *key, const char *value)
@@ -102,7 +113,7 @@ static void json_pair(struct buf *to, const char *key, const char *value)
     if (value[0] == '\0')
         return;
     buf_printf(to, ",\"%s\":", key);
-    json_string(to, value);
+    cli_json_string(to, value);
 }
 
 static void fail_json(const struct sandbox_error *err)
@@ -121,9 +132,9 @@ static void fail_json(const struct sandbox_error *err)
         for (unsigned i = 0; i < err->n_metadata; i++) {
             if (i > 0)
                 buf_append_byte(&line, ',');
-            json_string(&line, err->metadata[i].key);
+            cli_json_string(&line, err->metadata[i].key);
             buf_append_byte(&line, ':');
-            json_string(&line, err->metadata[i].value);
+            cli_json_string(&line, err->metadata[i].value);
         }
         buf_append_byte(&line, '}');
     }

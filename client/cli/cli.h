@@ -2,6 +2,7 @@
 #pragma once
 
 #include "client/include/sandbox.h"
+#include "common/base/buf.h"
 #include "common/base/options.h"
 
 #include <stdbool.h>
@@ -48,8 +49,11 @@ extern const struct verb health_verbs[];
 /* A client as the options ask for. NULL: the error is printed; exit with EXIT_USAGE. */
 struct sandbox_client *cli_connect(const struct cli *cli, const char *addresses);
 
-/* Prints a message as one line of JSON. False: standard output is gone. */
+/* Prints a message as one line of JSON. False: it could not be; errno says why. */
 bool cli_print_json(const ProtobufCMessage *message);
+
+/* Appends a text as a JSON string; "?" stands for what is not UTF-8. */
+void cli_json_string(struct buf *to, const char *text);
 
 /* Prints what failed, on stderr; returns EXIT_RPC. */
 int cli_fail(const struct cli *cli, const struct sandbox_error *err);

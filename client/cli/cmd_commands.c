@@ -37,9 +37,9 @@ static void print_command(const struct cli *cli, const Sandbox__V1__Command *c)
     if (c->exited != NULL)
         snprintf(code, sizeof(code), "%d", c->exited->code);
     printf("%-32s %-9s %4s %7u %8llu %-20s", c->command_id,
-           c->blocked ? "blocked"
-                      : cli_enum(&sandbox__v1__command__state__descriptor, c->state, "STATE_",
-                                 state),
+           c->blocked
+               ? "blocked"
+               : cli_enum(&sandbox__v1__command__state__descriptor, c->state, "STATE_", state),
            code, c->pid, (unsigned long long)c->last_seq, cli_time(c->start_time, start));
     print_args(c);
 }

@@ -166,8 +166,8 @@ static int run_read(struct cli *cli, int n, char **operands)
 }
 
 const struct verb file_verbs[] = {
-    {"write", "ID LOCAL PATH", "write a file into a sandbox (LOCAL may be -: stdin)",
-     write_options, NULL, 3, 3, run_write},
+    {"write", "ID LOCAL PATH", "write a file into a sandbox (LOCAL may be -: stdin)", write_options,
+     NULL, 3, 3, run_write},
     {"read", "ID PATH", "print a file of a sandbox", read_options, NULL, 2, 2, run_read},
     {NULL},
 };

@@ -1,7 +1,6 @@
 /* The verb about sandboxd itself: health. Asks every address, not the first that answers. */
 #include "client/cli/cli.h"
 
-#include "client/cli/json.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
@@ -24,11 +23,11 @@ static void print_health(const struct cli *cli, const char *address, const char 
         return;
     }
     buf_append_str(&line, "{\"address\":");
-    json_string(&line, address);
+    cli_json_string(&line, address);
     buf_printf(&line, ",\"status\":\"%s\"", status);
     if (message[0] != '\0') {
         buf_append_str(&line, ",\"message\":");
-        json_string(&line, message);
+        cli_json_string(&line, message);
     }
     buf_append_str(&line, "}\n");
     cli_write(STDOUT_FILENO, buf_data(&line), buf_len(&line));
@@ -59,9 +58,8 @@ static int check(const struct cli *cli, const char *address)
         if (status == GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING)
             code = 0;
         print_health(cli, address,
-                     cli_enum(
-                         &grpc__health__v1__health_check_response__serving_status__descriptor,
-                         status, "", room),
+                     cli_enum(&grpc__health__v1__health_check_response__serving_status__descriptor,
+                              status, "", room),
                      "");
     }
     sandbox_free(response);

@@ -18,8 +18,7 @@ static struct {
 static const struct option create_options[] = {
     {"template", 't', NULL, OPTION_STRING, &create.template, "NAME",
      "What it is made from. The server's default if not set."},
-    {"timeout", 0, NULL, OPTION_DURATION, &create.timeout_ms, "TIME",
-     "How long it lives (10m)."},
+    {"timeout", 0, NULL, OPTION_DURATION, &create.timeout_ms, "TIME", "How long it lives (10m)."},
     {"metadata", 'm', NULL, OPTION_STRINGS, &create.metadata, "KEY=VALUE",
      "A label to find it by. May be repeated."},
     {"env", 'e', NULL, OPTION_STRINGS, &create.envs, "KEY=VALUE",

@@ -79,7 +79,8 @@ static void set_command(Sandbox__V1__RunCommandRequest *request, Sandbox__V1__Ar
     request->argv = argv;
 }
 
-static bool set_options(Sandbox__V1__RunCommandRequest *request, Google__Protobuf__Duration *timeout)
+static bool set_options(Sandbox__V1__RunCommandRequest *request,
+                        Google__Protobuf__Duration *timeout)
 {
     request->cwd = (char *)run.cwd;
     request->user = (char *)run.user;
@@ -122,8 +123,7 @@ static int follow_run(struct cli *cli, struct sandbox_client *client,
                       Sandbox__V1__RunCommandRequest *request)
 {
     struct output output = {.cli = cli, .leave_started = run.detach};
-    struct forward *forward =
-        forward_start(client, request->sandbox_id, request->command_id);
+    struct forward *forward = forward_start(client, request->sandbox_id, request->command_id);
     struct sandbox_handlers handlers = output_handlers(&output);
     struct sandbox_result result;
     struct sandbox_error err;

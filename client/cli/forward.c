@@ -128,8 +128,7 @@ struct forward *forward_start(struct sandbox_client *client, const char *sandbox
     f->command_id = command_id;
     f->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     f->end = eventfd(0, EFD_CLOEXEC);
-    if (f->signals < 0 || f->end < 0 ||
-        pthread_create(&f->thread, NULL, forward_main, f) != 0)
+    if (f->signals < 0 || f->end < 0 || pthread_create(&f->thread, NULL, forward_main, f) != 0)
         abort();
     return f;
 }

@@ -1,6 +1,6 @@
 /*
- * sandboxctl: finds the verb, reads its options, runs it. The options before the verb may also stand
- * behind it. What a verb does is in cmd_*.c; this file knows none of them.
+ * sandboxctl: finds the verb, reads its options, runs it. The options before the verb may also
+ * stand behind it. What a verb does is in cmd_*.c; this file knows none of them.
  */
 #include "client/cli/cli.h"
 

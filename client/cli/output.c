@@ -4,7 +4,6 @@
  */
 #include "client/cli/output.h"
 
-#include "client/cli/json.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 
@@ -42,7 +41,8 @@ static bool print_event(const Sandbox__V1__CommandEvent *event)
     case SANDBOX__V1__COMMAND_EVENT__EVENT_TEXT:
         return print_text(event->text);
     case SANDBOX__V1__COMMAND_EVENT__EVENT_DROPPED:
-        fprintf(stderr, "sandboxctl: the record was full: events %llu to %llu (%llu bytes) are gone\n",
+        fprintf(stderr,
+                "sandboxctl: the record was full: events %llu to %llu (%llu bytes) are gone\n",
                 (unsigned long long)event->dropped->first_seq,
                 (unsigned long long)event->dropped->last_seq,
                 (unsigned long long)event->dropped->bytes);
@@ -77,7 +77,7 @@ static void on_command(void *user, const char *command_id)
     if (!o->cli->json)
         return;
     buf_printf(&line, "{\"commandId\":");
-    json_string(&line, command_id);
+    cli_json_string(&line, command_id);
     buf_append_byte(&line, '}');
     print_line(&line);
 }
@@ -105,9 +105,9 @@ static void on_resume(void *user, const char *from, const char *to, uint64_t las
         return;
     }
     buf_printf(&line, "{\"resume\":{\"afterSeq\":%llu,\"from\":", (unsigned long long)last_seq);
-    json_string(&line, from);
+    cli_json_string(&line, from);
     buf_append_str(&line, ",\"to\":");
-    json_string(&line, to);
+    cli_json_string(&line, to);
     buf_append_str(&line, "}}");
     print_line(&line);
 }

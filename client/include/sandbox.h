@@ -73,24 +73,23 @@ enum { SANDBOX_ERROR_METADATA = 8 };
  * Why a call failed: a plain value, nothing to free. Texts that do not fit are cut.
  *
  * `reason` is what programs look at: a name of sandbox.v1.ErrorReason without its prefix, for
- * example "SANDBOX_NOT_FOUND". It is empty when no sandboxd answered (the network, a proxy), and one
- * of these, with `local` set, when the library itself found the fault:
- *   "SEQUENCE_GAP"      DATA_LOSS: a pod left out an event without saying so
- *   "BAD_RESPONSE"      DATA_LOSS: a pod sent something that is not the protocol
- *   "SILENT"            UNAVAILABLE: the stream was quiet for longer than its heartbeats allow
- *   "TRUNCATED"         UNAVAILABLE: the stream ended without the command's end
- *   "BAD_OPTIONS"       INVALID_ARGUMENT: see message
- *   "STOPPED"           CANCELLED: sandbox_client_stop()
+ * example "SANDBOX_NOT_FOUND". It is empty when no sandboxd answered (the network, a proxy), and
+ * one of these, with `local` set, when the library itself found the fault: "SEQUENCE_GAP"
+ * DATA_LOSS: a pod left out an event without saying so "BAD_RESPONSE"      DATA_LOSS: a pod sent
+ * something that is not the protocol "SILENT"            UNAVAILABLE: the stream was quiet for
+ * longer than its heartbeats allow "TRUNCATED"         UNAVAILABLE: the stream ended without the
+ * command's end "BAD_OPTIONS"       INVALID_ARGUMENT: see message "STOPPED"           CANCELLED:
+ * sandbox_client_stop()
  */
 struct sandbox_error {
     enum sandbox_code code;
-    bool local;               /* found by the library, not said by a server */
-    char reason[64];          /* for programs */
-    char message[1024];       /* for people: a sentence, never parsed */
-    char field[128];          /* the request field at fault (BadRequest); empty when none is */
-    char address[128];        /* who said it; empty when no address was involved */
-    int64_t retry_after_ms;   /* the server asks to wait so long (RetryInfo); 0: it does not say */
-    unsigned n_metadata;      /* facts behind the message (ErrorInfo), for example "limit_bytes" */
+    bool local;             /* found by the library, not said by a server */
+    char reason[64];        /* for programs */
+    char message[1024];     /* for people: a sentence, never parsed */
+    char field[128];        /* the request field at fault (BadRequest); empty when none is */
+    char address[128];      /* who said it; empty when no address was involved */
+    int64_t retry_after_ms; /* the server asks to wait so long (RetryInfo); 0: it does not say */
+    unsigned n_metadata;    /* facts behind the message (ErrorInfo), for example "limit_bytes" */
     struct {
         char key[64];
         char value[256];
@@ -152,8 +151,8 @@ void sandbox_client_stop(struct sandbox_client *client);
 /* ---- unary calls ----------------------------------------------------------------------------- */
 
 /*
- * Each returns true and a response to be given back with sandbox_free(), or false and an error; then
- * *ret is NULL. `ret` may be NULL when the response is of no interest.
+ * Each returns true and a response to be given back with sandbox_free(), or false and an error;
+ * then *ret is NULL. `ret` may be NULL when the response is of no interest.
  *
  * An attempt that failed for a passing reason (UNAVAILABLE, the network, a quota with RetryInfo) is
  * repeated at the next address, with backoff, until call_timeout_ms is over, then the last error is
@@ -162,8 +161,7 @@ void sandbox_client_stop(struct sandbox_client *client);
 
 /* Makes a sandbox. An empty request_id is filled with a random one (in a copy), so that a repeated
  * attempt cannot make two. */
-bool sandbox_create(struct sandbox_client *client,
-                    const Sandbox__V1__CreateSandboxRequest *request,
+bool sandbox_create(struct sandbox_client *client, const Sandbox__V1__CreateSandboxRequest *request,
                     Sandbox__V1__CreateSandboxResponse **ret, struct sandbox_error *err);
 
 bool sandbox_get(struct sandbox_client *client, const Sandbox__V1__GetSandboxRequest *request,
@@ -174,8 +172,7 @@ bool sandbox_list(struct sandbox_client *client, const Sandbox__V1__ListSandboxe
                   Sandbox__V1__ListSandboxesResponse **ret, struct sandbox_error *err);
 
 /* A repeated attempt may find the sandbox gone through the first: set allow_missing to not mind. */
-bool sandbox_delete(struct sandbox_client *client,
-                    const Sandbox__V1__DeleteSandboxRequest *request,
+bool sandbox_delete(struct sandbox_client *client, const Sandbox__V1__DeleteSandboxRequest *request,
                     Sandbox__V1__DeleteSandboxResponse **ret, struct sandbox_error *err);
 
 bool sandbox_set_timeout(struct sandbox_client *client,
@@ -202,8 +199,7 @@ bool sandbox_list_commands(struct sandbox_client *client,
                            const Sandbox__V1__ListCommandsRequest *request,
                            Sandbox__V1__ListCommandsResponse **ret, struct sandbox_error *err);
 
-bool sandbox_send_input(struct sandbox_client *client,
-                        const Sandbox__V1__SendInputRequest *request,
+bool sandbox_send_input(struct sandbox_client *client, const Sandbox__V1__SendInputRequest *request,
                         Sandbox__V1__SendInputResponse **ret, struct sandbox_error *err);
 
 bool sandbox_signal_command(struct sandbox_client *client,
@@ -224,8 +220,7 @@ bool sandbox_call(struct sandbox_client *client, const ProtobufCServiceDescripto
                   ProtobufCMessage **ret, struct sandbox_error *err);
 
 /* Gives back a response of any type. NULL is fine. */
-#define sandbox_free(message)                                                                      \
-    protobuf_c_message_free_unpacked((ProtobufCMessage *)(message), NULL)
+#define sandbox_free(message) protobuf_c_message_free_unpacked((ProtobufCMessage *)(message), NULL)
 
 /* ---- streams --------------------------------------------------------------------------------- */
 
@@ -236,8 +231,8 @@ enum { SANDBOX_ID_SIZE = 65 };
 void sandbox_make_id(char id[SANDBOX_ID_SIZE]);
 
 /*
- * What a stream calls, on the thread that started it, never two at a time. All may be NULL. They may
- * use the client. While one runs nothing more is read: the server waits, the command need not
+ * What a stream calls, on the thread that started it, never two at a time. All may be NULL. They
+ * may use the client. While one runs nothing more is read: the server waits, the command need not
  * (see sandbox.v1.Overflow). Arguments are valid during the call alone.
  */
 struct sandbox_handlers {
@@ -265,14 +260,14 @@ struct sandbox_result {
     bool stopped; /* by on_event */
     bool exited;  /* the command's exit was seen, and the following say how */
     Sandbox__V1__Exited__Reason reason;
-    int code;           /* as shells count: 128 + signal, 126 and 127 for START_FAILED */
-    int signal;         /* 0: none */
-    char message[1024]; /* where the numbers do not say it all */
-    uint64_t last_seq;       /* the last event delivered; 0: none. Resume with from_seq = this + 1 */
-    uint64_t n_events;       /* delivered */
-    uint64_t dropped_bytes;  /* output that the record did not keep (Dropped events) */
-    uint64_t n_repeated;     /* events that a server sent again; not delivered */
-    unsigned n_resumes;      /* times the stream broke and went on */
+    int code;               /* as shells count: 128 + signal, 126 and 127 for START_FAILED */
+    int signal;             /* 0: none */
+    char message[1024];     /* where the numbers do not say it all */
+    uint64_t last_seq;      /* the last event delivered; 0: none. Resume with from_seq = this + 1 */
+    uint64_t n_events;      /* delivered */
+    uint64_t dropped_bytes; /* output that the record did not keep (Dropped events) */
+    uint64_t n_repeated;    /* events that a server sent again; not delivered */
+    unsigned n_resumes;     /* times the stream broke and went on */
 };
 
 /*
@@ -284,8 +279,8 @@ struct sandbox_result {
  * known to have started, that only reads, so that the command cannot be started again even when its
  * record is gone. ON_DISCONNECT_KILL makes every break deadly to the command, as asked.
  *
- * With OVERFLOW_BLOCK events are acknowledged when on_event has returned for them: every 1000 events
- * or 1 MiB, at least every second, and at the end.
+ * With OVERFLOW_BLOCK events are acknowledged when on_event has returned for them: every 1000
+ * events or 1 MiB, at least every second, and at the end.
  *
  * True: the stream came to its end (a command that failed or could not start is no error: see
  * result). False: err says why it could not go on; result.last_seq is where to resume by hand.

@@ -58,8 +58,8 @@ enum options_result {
 };
 
 /*
- * Options end at "--"; without `anywhere` also at the first operand, so that a verb can have options
- * of its own.
+ * Options end at "--"; without `anywhere` also at the first operand, so that a verb can have
+ * options of its own.
  */
 enum options_result options_parse(const struct program *p, int argc, char **argv, int *ret_args,
                                   struct status *st);

@@ -1,0 +1,598 @@
+/*
+ * The server against a real client of gRPC core, over loopback. The methods are those of the
+ * standard services with handlers of this test behind them: Check answers by name, Watch streams,
+ * reflection echoes.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/list.h"
+#include "common/base/mem.h"
+#include "google/rpc/error_details.pb-c.h"
+#include "google/rpc/status.pb-c.h"
+#include "grpc/health/v1/health.pb-c.h"
+#include "grpc/reflection/v1/reflection.pb-c.h"
+#include "sandbox/v1/errors.pb-c.h"
+#include "service/rpc/call.h"
+#include "service/rpc/server.h"
+
+#include <grpc/byte_buffer.h>
+#include <grpc/byte_buffer_reader.h>
+#include <grpc/grpc.h>
+#include <grpc/grpc_security.h>
+#include <grpc/support/time.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { CHUNK = 64 * 1024, POSTS = 500 };
+
+/* --- the methods --- */
+
+struct watch {
+    struct call *call;
+    char kind[32];
+    int left; /* messages to send */
+    struct call_timer timer;
+    struct task task;
+    atomic_int posted;
+    pthread_t thread;
+};
+
+static atomic_int gone_count, destroyed_count, drained_count;
+static atomic_int sent_count;
+
+static void watch_destroy(void *state)
+{
+    struct watch *w = state;
+
+    if (strcmp(w->kind, "posts") == 0)
+        pthread_join(w->thread, NULL);
+    free(w);
+    atomic_fetch_add(&destroyed_count, 1);
+}
+
+static void watch_send(struct watch *w)
+{
+    while (w->left > 0 && call_can_send(w->call)) {
+        uint8_t *block = xcalloc(1, CHUNK);
+
+        /* An unknown field 15, length-delimited: a message of any size that still parses. */
+        block[0] = 0x7a;
+        block[1] = 0x80 | ((CHUNK - 4) & 0x7f);
+        block[2] = 0x80 | (((CHUNK - 4) >> 7) & 0x7f);
+        block[3] = (CHUNK - 4) >> 14;
+        w->left--;
+        atomic_fetch_add(&sent_count, 1);
+        call_send_bytes_take(w->call, block, block, CHUNK, false);
+    }
+    if (w->left == 0 && call_can_send(w->call))
+        call_finish(w->call, &STATUS_INIT);
+}
+
+static void watch_sent(void *state)
+{
+    struct watch *w = state;
+
+    if (strcmp(w->kind, "stream") == 0)
+        watch_send(w);
+}
+
+static void watch_gone(void *state)
+{
+    struct watch *w = state;
+    struct status st;
+
+    atomic_fetch_add(&gone_count, 1);
+    status_set(&st, call_end_reason(w->call), 0, "gone");
+    call_finish(w->call, &st);
+}
+
+static void watch_drain(void *state)
+{
+    struct watch *w = state;
+    struct status st;
+
+    atomic_fetch_add(&drained_count, 1);
+    status_set(&st, CODE_UNAVAILABLE, SANDBOX__V1__ERROR_REASON__ERROR_REASON_POD_DRAINING,
+               "draining");
+    st.retry_ms = 5;
+    call_finish(w->call, &st);
+}
+
+static const struct call_handler watch_handler = {
+    .on_sent = watch_sent,
+    .on_gone = watch_gone,
+    .on_drain = watch_drain,
+    .destroy = watch_destroy,
+};
+
+static void on_timer(struct call_timer *t)
+{
+    struct watch *w = container_of(t, struct watch, timer);
+
+    if (--w->left == 0)
+        call_finish(w->call, &STATUS_INIT);
+    else
+        call_timer_start(w->call, t, clock_monotonic_ns() + NS_PER_MS);
+}
+
+static void on_post(struct task *task)
+{
+    struct watch *w = container_of(task, struct watch, task);
+
+    if (--w->left == 0)
+        call_finish(w->call, &STATUS_INIT);
+    struct call *c = w->call;
+    bool last = w->left == 0;
+
+    atomic_fetch_add(&w->posted, 1);
+    if (last)
+        call_unref(c);
+}
+
+static void *poster(void *arg)
+{
+    struct watch *w = arg;
+
+    for (int i = 0; i < POSTS; i++) {
+        while (atomic_load(&w->posted) < i)
+            sched_yield();
+        executor_post(call_executor(w->call), &w->task);
+    }
+    return NULL;
+}
+
+static void start_watch(struct call *c, const ProtobufCMessage *message)
+{
+    const Grpc__Health__V1__HealthCheckRequest *r =
+        (const Grpc__Health__V1__HealthCheckRequest *)message;
+    struct watch *w = xcalloc(1, sizeof(*w));
+
+    w->call = c;
+    snprintf(w->kind, sizeof(w->kind), "%s", r->service);
+    call_set_handler(c, &watch_handler, w);
+    if (strcmp(w->kind, "stream") == 0) {
+        w->left = 800;
+        watch_send(w);
+    } else if (strcmp(w->kind, "timer") == 0) {
+        w->left = 20;
+        w->timer.run = on_timer;
+        call_timer_start(c, &w->timer, clock_monotonic_ns());
+    } else if (strcmp(w->kind, "posts") == 0) {
+        w->left = POSTS;
+        w->task.run = on_post;
+        call_ref(c);
+        pthread_create(&w->thread, NULL, poster, w);
+    } /* else it hangs until it is cancelled or drained */
+}
+
+static void start_check(struct call *c, const ProtobufCMessage *message)
+{
+    const Grpc__Health__V1__HealthCheckRequest *r =
+        (const Grpc__Health__V1__HealthCheckRequest *)message;
+    Grpc__Health__V1__HealthCheckResponse m = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__INIT;
+    struct status st;
+
+    if (strcmp(r->service, "fail") == 0) {
+        status_set(&st, CODE_RESOURCE_EXHAUSTED, SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_QUOTA,
+                   "100%% of the quota");
+        status_detail(&st, "limit", "%d", 20);
+        st.retry_ms = 1500;
+        call_finish(c, &st);
+        return;
+    }
+    m.status = GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__SERVING;
+    call_reply(c, &m.base);
+}
+
+static void start_list(struct call *c, const ProtobufCMessage *message)
+{
+    Grpc__Health__V1__HealthListResponse m = GRPC__HEALTH__V1__HEALTH_LIST_RESPONSE__INIT;
+
+    call_reply(c, &m.base);
+}
+
+struct echo {
+    struct call *call;
+};
+
+static void echo_message(void *state, const ProtobufCMessage *message)
+{
+    struct echo *e = state;
+    Grpc__Reflection__V1__ServerReflectionResponse m =
+        GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
+
+    if (message == NULL) {
+        call_finish(e->call, &STATUS_INIT);
+        return;
+    }
+    m.valid_host = ((const Grpc__Reflection__V1__ServerReflectionRequest *)message)->host;
+    call_send(e->call, &m.base);
+}
+
+static const struct call_handler echo_handler = {.on_message = echo_message, .destroy = free};
+
+static void start_echo(struct call *c, const ProtobufCMessage *message)
+{
+    struct echo *e = xcalloc(1, sizeof(*e));
+
+    e->call = c;
+    call_set_handler(c, &echo_handler, e);
+}
+
+#define HEALTH &grpc__health__v1__health__descriptor
+#define REFLECTION &grpc__reflection__v1__server_reflection__descriptor
+
+static const struct method methods[] = {
+    {HEALTH, "Check", METHOD_UNARY, start_check},
+    {HEALTH, "List", METHOD_UNARY, start_list},
+    {HEALTH, "Watch", METHOD_SERVER_STREAM, start_watch},
+    {REFLECTION, "ServerReflectionInfo", METHOD_BIDI, start_echo},
+};
+
+/* --- a client --- */
+
+struct client {
+    grpc_channel *channel;
+    grpc_completion_queue *cq;
+    grpc_call *call;
+    grpc_metadata_array initial, trailing;
+    grpc_status_code code;
+    grpc_slice message;
+    bool received; /* initial metadata was asked for */
+    int tag;
+};
+
+static struct server *server;
+
+static int setup(void **state)
+{
+    struct server_config config = {
+        .listen = "127.0.0.1:0",
+        .workers = 2,
+        .max_message_bytes = 1 << 20,
+        .methods = methods,
+        .n_methods = sizeof(methods) / sizeof(methods[0]),
+    };
+    struct status st = STATUS_INIT;
+
+    gone_count = destroyed_count = drained_count = sent_count = 0;
+    rpc_init();
+    assert_true(server_new(&config, &server, &st));
+    assert_true(server_start(server, &st));
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    server_shutdown(server, 5000);
+    server_free(server);
+    rpc_deinit();
+    return 0;
+}
+
+static void batch(struct client *k, const grpc_op *ops, size_t n)
+{
+    assert_int_equal(grpc_call_start_batch(k->call, ops, n, &k->tag, NULL), GRPC_CALL_OK);
+    grpc_completion_queue_pluck(k->cq, &k->tag, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+}
+
+static void client_start(struct client *k, const char *path, int64_t deadline_ms)
+{
+    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
+    gpr_timespec deadline = deadline_ms == 0
+                                ? gpr_inf_future(GPR_CLOCK_MONOTONIC)
+                                : gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
+                                               gpr_time_from_millis(deadline_ms, GPR_TIMESPAN));
+    grpc_op ops[] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}};
+
+    memset(k, 0, sizeof(*k));
+    k->channel = grpc_channel_create(server_address(server), plain, NULL);
+    grpc_channel_credentials_release(plain);
+    k->cq = grpc_completion_queue_create_for_pluck(NULL);
+    k->call = grpc_channel_create_call(k->channel, NULL, 0, k->cq,
+                                       grpc_slice_from_static_string(path), NULL, deadline, NULL);
+    k->message = grpc_empty_slice();
+    grpc_metadata_array_init(&k->initial);
+    grpc_metadata_array_init(&k->trailing);
+    batch(k, ops, 1);
+}
+
+static void client_send(struct client *k, const void *data, size_t len, bool close)
+{
+    grpc_slice slice = grpc_slice_from_copied_buffer(data, len);
+    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
+    grpc_op ops[2] = {{.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = buffer},
+                      {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT}};
+
+    batch(k, ops, close ? 2 : 1);
+    grpc_byte_buffer_destroy(buffer);
+    grpc_slice_unref(slice);
+}
+
+/* The next message's length; -1 at the end. */
+static long client_receive(struct client *k)
+{
+    grpc_byte_buffer *buffer = NULL;
+    grpc_op ops[2] = {{.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &buffer},
+                      {.op = GRPC_OP_RECV_INITIAL_METADATA,
+                       .data.recv_initial_metadata.recv_initial_metadata = &k->initial}};
+    long len = -1;
+
+    batch(k, ops, k->received ? 1 : 2);
+    k->received = true;
+    if (buffer != NULL) {
+        len = (long)grpc_byte_buffer_length(buffer);
+        grpc_byte_buffer_destroy(buffer);
+    }
+    return len;
+}
+
+/* Core gives the status only to who has asked for initial metadata. */
+static grpc_status_code client_status(struct client *k)
+{
+    grpc_op ops[2] = {{.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+                       .data.recv_status_on_client = {.trailing_metadata = &k->trailing,
+                                                      .status = &k->code,
+                                                      .status_details = &k->message}},
+                      {.op = GRPC_OP_RECV_INITIAL_METADATA,
+                       .data.recv_initial_metadata.recv_initial_metadata = &k->initial}};
+
+    batch(k, ops, k->received ? 1 : 2);
+    return k->code;
+}
+
+static void client_end(struct client *k)
+{
+    grpc_call_unref(k->call);
+    grpc_metadata_array_destroy(&k->initial);
+    grpc_metadata_array_destroy(&k->trailing);
+    grpc_slice_unref(k->message);
+    grpc_completion_queue_shutdown(k->cq);
+    grpc_completion_queue_destroy(k->cq);
+    grpc_channel_destroy(k->channel);
+}
+
+static void send_request(struct client *k, const char *service)
+{
+    Grpc__Health__V1__HealthCheckRequest r = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
+    uint8_t bytes[256];
+
+    r.service = (char *)service;
+    client_send(k, bytes, grpc__health__v1__health_check_request__pack(&r, bytes), true);
+}
+
+static const grpc_metadata *find_trailer(const struct client *k, const char *key)
+{
+    for (size_t i = 0; i < k->trailing.count; i++) {
+        if (grpc_slice_str_cmp(k->trailing.metadata[i].key, key) == 0)
+            return &k->trailing.metadata[i];
+    }
+    return NULL;
+}
+
+/* --- the tests --- */
+
+static void test_unary_answers(void **state)
+{
+    struct client k;
+
+    client_start(&k, "/grpc.health.v1.Health/Check", 0);
+    send_request(&k, "");
+    assert_int_equal(client_receive(&k), 2);
+    assert_int_equal(client_status(&k), GRPC_STATUS_OK);
+    assert_non_null(find_trailer(&k, "x-request-id"));
+    client_end(&k);
+}
+
+static void test_an_error_carries_its_details(void **state)
+{
+    struct client k;
+
+    client_start(&k, "/grpc.health.v1.Health/Check", 0);
+    send_request(&k, "fail");
+    assert_int_equal(client_receive(&k), -1);
+    assert_int_equal(client_status(&k), GRPC_STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(grpc_slice_str_cmp(k.message, "100% of the quota"), 0);
+    assert_int_equal(grpc_slice_str_cmp(find_trailer(&k, "grpc-retry-pushback-ms")->value, "1500"),
+                     0);
+
+    grpc_slice bytes = find_trailer(&k, "grpc-status-details-bin")->value;
+    Google__Rpc__Status *status =
+        google__rpc__status__unpack(NULL, GRPC_SLICE_LENGTH(bytes), GRPC_SLICE_START_PTR(bytes));
+
+    assert_non_null(status);
+    assert_int_equal(status->code, GRPC_STATUS_RESOURCE_EXHAUSTED);
+    assert_int_equal(status->n_details, 3);
+    assert_string_equal(status->details[0]->type_url, "type.googleapis.com/google.rpc.ErrorInfo");
+
+    Google__Rpc__ErrorInfo *info = google__rpc__error_info__unpack(
+        NULL, status->details[0]->value.len, status->details[0]->value.data);
+
+    assert_string_equal(info->reason, "E2B_QUOTA");
+    assert_string_equal(info->domain, "sandbox.v1");
+    assert_string_equal(info->metadata[0]->key, "limit");
+    assert_string_equal(info->metadata[0]->value, "20");
+    google__rpc__error_info__free_unpacked(info, NULL);
+    google__rpc__status__free_unpacked(status, NULL);
+    client_end(&k);
+}
+
+static void expect_refusal(const char *path, const char *bytes, size_t len, grpc_status_code code)
+{
+    struct client k;
+
+    client_start(&k, path, 0);
+    client_send(&k, bytes, len, true);
+    assert_int_equal(client_receive(&k), -1);
+    assert_int_equal(client_status(&k), code);
+    assert_non_null(find_trailer(&k, "grpc-status-details-bin"));
+    client_end(&k);
+}
+
+static void test_bad_requests_are_refused(void **state)
+{
+    const char *check = "/grpc.health.v1.Health/Check";
+
+    expect_refusal("/grpc.health.v1.Health/Chekc", "", 0, GRPC_STATUS_UNIMPLEMENTED);
+    expect_refusal("/", "", 0, GRPC_STATUS_UNIMPLEMENTED);
+    expect_refusal(check,
+                   "\x0a\x05"
+                   "abc",
+                   5, GRPC_STATUS_INVALID_ARGUMENT);
+    expect_refusal(check,
+                   "\x0a\x03"
+                   "a\0b",
+                   5, GRPC_STATUS_INVALID_ARGUMENT);
+    expect_refusal(check,
+                   "\x0a\x02"
+                   "\xc3(",
+                   4, GRPC_STATUS_INVALID_ARGUMENT);
+}
+
+static void test_a_stream_is_whole_and_waits_for_its_reader(void **state)
+{
+    struct client k;
+    long len, total = 0;
+
+    client_start(&k, "/grpc.health.v1.Health/Watch", 0);
+    send_request(&k, "stream");
+    len = client_receive(&k);
+    /* The reader stops here: what is sent on meanwhile is bounded by flow control. */
+    int before;
+    do {
+        before = atomic_load(&sent_count);
+        grpc_completion_queue_pluck(
+            k.cq, &total, /* nothing comes: a wait of 50 ms */
+            gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC), gpr_time_from_millis(50, GPR_TIMESPAN)),
+            NULL);
+    } while (atomic_load(&sent_count) != before);
+    assert_true(before < 800);
+    for (; len >= 0; len = client_receive(&k))
+        total += len;
+    assert_int_equal(total, 800L * CHUNK);
+    assert_int_equal(client_status(&k), GRPC_STATUS_OK);
+    client_end(&k);
+}
+
+static void test_timers_and_posts_run_on_the_call(void **state)
+{
+    const char *kinds[] = {"timer", "posts"};
+
+    for (int i = 0; i < 2; i++) {
+        struct client k;
+
+        client_start(&k, "/grpc.health.v1.Health/Watch", 0);
+        send_request(&k, kinds[i]);
+        assert_int_equal(client_receive(&k), -1);
+        assert_int_equal(client_status(&k), GRPC_STATUS_OK);
+        client_end(&k);
+    }
+}
+
+static void wait_for(atomic_int *count, int value)
+{
+    int64_t until = clock_monotonic_ns() + 10 * NS_PER_S;
+
+    while (atomic_load(count) < value && clock_monotonic_ns() < until)
+        sched_yield();
+    assert_int_equal(atomic_load(count), value);
+}
+
+static void test_a_cancelled_call_ends_its_handler(void **state)
+{
+    struct client k;
+
+    client_start(&k, "/grpc.health.v1.Health/Watch", 0);
+    send_request(&k, "hang");
+    grpc_call_cancel(k.call, NULL);
+    assert_int_equal(client_status(&k), GRPC_STATUS_CANCELLED);
+    client_end(&k);
+
+    client_start(&k, "/grpc.health.v1.Health/Watch", 100);
+    send_request(&k, "hang");
+    assert_int_equal(client_status(&k), GRPC_STATUS_DEADLINE_EXCEEDED);
+    client_end(&k);
+}
+
+static void test_bidi_echoes_in_order(void **state)
+{
+    struct client k;
+
+    client_start(&k, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", 0);
+    for (int i = 0; i < 50; i++) {
+        Grpc__Reflection__V1__ServerReflectionRequest r =
+            GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__INIT;
+        char host[64];
+        uint8_t bytes[128];
+
+        memset(host, 'h', sizeof(host));
+        host[i] = '\0';
+        r.host = host;
+        client_send(&k, bytes, grpc__reflection__v1__server_reflection_request__pack(&r, bytes),
+                    false);
+        assert_int_equal(client_receive(&k), i == 0 ? 0 : i + 2);
+    }
+    grpc_op close = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
+
+    batch(&k, &close, 1);
+    assert_int_equal(client_status(&k), GRPC_STATUS_OK);
+    client_end(&k);
+}
+
+static void test_draining_tells_every_call_once(void **state)
+{
+    struct client clients[20];
+
+    for (int i = 0; i < 20; i++) {
+        client_start(&clients[i], "/grpc.health.v1.Health/Watch", 0);
+        send_request(&clients[i], "hang");
+    }
+    server_drain(server);
+    server_drain(server);
+    for (int i = 0; i < 20; i++) { /* also those that the server saw only afterwards */
+        assert_int_equal(client_status(&clients[i]), GRPC_STATUS_UNAVAILABLE);
+        assert_non_null(find_trailer(&clients[i], "grpc-retry-pushback-ms"));
+        client_end(&clients[i]);
+    }
+    wait_for(&drained_count, 20);
+    wait_for(&destroyed_count, 20);
+}
+
+static void test_a_table_with_a_hole_is_refused(void **state)
+{
+    struct server_config config = {
+        .listen = "127.0.0.1:0", .workers = 1, .methods = methods, .n_methods = 2};
+    struct server *none = NULL;
+    struct status st = STATUS_INIT;
+
+    assert_false(server_new(&config, &none, &st));
+    assert_string_equal(st.message, "/grpc.health.v1.Health/Watch is not bound");
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+    const struct CMUnitTest tests[] = {
+        TEST(test_unary_answers),
+        TEST(test_an_error_carries_its_details),
+        TEST(test_bad_requests_are_refused),
+        TEST(test_a_stream_is_whole_and_waits_for_its_reader),
+        TEST(test_timers_and_posts_run_on_the_call),
+        TEST(test_a_cancelled_call_ends_its_handler),
+        TEST(test_bidi_echoes_in_order),
+        TEST(test_draining_tells_every_call_once),
+        cmocka_unit_test(test_a_table_with_a_hole_is_refused),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -5,6 +5,7 @@ the events that sandboxctl received.
 """
 
 import argparse
+import base64
 import json
 import os
 import random
@@ -67,10 +68,10 @@ class Control:
         self.command = [str(programs.find("client/sandboxctl")), "--address=" + ",".join(addresses),
                         "-o", "json"]
 
-    def call(self, *args, stdin=None):
+    def call(self, *args):
         """Runs one verb and returns its JSON lines."""
-        done = subprocess.run(self.command + list(args), input=stdin, stdout=subprocess.PIPE,
-                              stderr=subprocess.PIPE, check=False)
+        done = subprocess.run(self.command + list(args), stdin=subprocess.DEVNULL,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
         if done.returncode != 0:
             raise RuntimeError("sandboxctl %s: %s" % (shlex.join(args), done.stderr.decode().strip()))
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -205,7 +206,7 @@ class Demo:
         return verdict[0]
 
     def write(self, control, name, path):
-        (answer,) = control.call("write", self.sandbox_id, name, stdin=path.read_bytes())
+        (answer,) = control.call("write", self.sandbox_id, str(path), name)
         return int(answer["files"][0].get("size", 0))
 
     def run(self, control, *args):
@@ -214,8 +215,8 @@ class Demo:
         self.children.append(child)
         output, code = b"", None
         for line in child.stdout:
-            event = parse(line)
-            output += event.output
+            event = Event(line)
+            output += event.stdout + event.stderr
             if event.code is not None:
                 code = event.code
         child.wait()
@@ -248,14 +249,14 @@ class Demo:
         lines, killed, state, resumed, code = Lines(), None, None, None, None
         begin = time.monotonic()
         for raw in child.stdout:
-            event = parse(raw)
+            event = Event(raw)
             lines.take(event.stdout)
             if event.code is not None:
                 code = event.code
             if event.resume:
                 resumed = event.resume
                 a, b = (self.pod_at(resumed[k]).name[-1] for k in ("from", "to"))
-                seq = int(resumed["lastSeq"])
+                seq = int(resumed["afterSeq"])
                 screen.say("stream", "broke after seq %d on %s, resumed at %d on %s"
                            % (seq, a, seq + 1, b))
             if killed is None and lines.last >= kill_at:
@@ -274,7 +275,7 @@ class Demo:
             problems.append("GetCommand did not say running")
         if resumed is None:
             problems.append("the stream did not break")
-        elif not int(resumed["lastSeq"]) < 90_000:
+        elif not int(resumed["afterSeq"]) < 90_000:
             problems.append("it broke too late")
         if took < 10:
             problems.append("it took less than ten seconds")
@@ -286,10 +287,8 @@ class Demo:
 
     def state_on(self, pod):
         """What GetCommand of one pod alone says of the command."""
-        for command in Control([pod.address]).call("ps", self.sandbox_id):
-            if command["commandId"] == "numbers":
-                return command["state"].replace("STATE_", "").lower()
-        return "nothing"
+        (command,) = Control([pod.address]).call("ps", self.sandbox_id, "numbers")
+        return command["state"].replace("STATE_", "").lower()
 
     # --- afterwards ---
 
@@ -336,16 +335,12 @@ class Demo:
 class Event:
     """What one line of sandboxctl's JSON says, as far as the demo cares."""
 
-    def __init__(self, stdout=b"", stderr=b"", code=None, resume=None):
-        self.stdout, self.stderr, self.code, self.resume = stdout, stderr, code, resume
-
-    @property
-    def output(self):
-        return self.stdout + self.stderr
-
-
-def parse(line):
-    raise NotImplementedError
+    def __init__(self, line):
+        said = json.loads(line)
+        self.stdout = base64.b64decode(said.get("stdout", ""))
+        self.stderr = base64.b64decode(said.get("stderr", ""))
+        self.code = said["exited"].get("code", 0) if "exited" in said else None
+        self.resume = said.get("resume")
 
 
 def main():

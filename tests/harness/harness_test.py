@@ -77,7 +77,7 @@ def read_all(address):
         while True:
             try:
                 data = peer.recv(65536)
-            except ConnectionResetError:
+            except OSError:
                 return total, "reset"
             if not data:
                 return total, "end"
@@ -102,8 +102,8 @@ def test_the_proxy_cuts_where_it_is_told(sender):
 def test_processes_left_behind_are_found():
     child = subprocess.Popen(["sh", "-c", "sleep 60 & wait"])
     try:
-        found = programs.wait_until(lambda: leftovers.descendants(child.pid))
-        assert [leftovers.command_line(pid) for pid in found] == ["sleep 60"]
+        programs.wait_until(lambda: ["sleep 60"] == [
+            leftovers.command_line(pid) for pid in leftovers.descendants(child.pid)])
     finally:
         for pid in leftovers.descendants(child.pid):
             subprocess.run(["kill", str(pid)], check=True)

@@ -1,0 +1,125 @@
+"""sandboxctl, as people and scripts use it."""
+
+import base64
+import json
+import os
+import signal
+import subprocess
+import time
+
+import pytest
+from harness import programs
+from harness.programs import wait_until
+from harness.service import Service
+
+
+class Control:
+    def __init__(self, addresses):
+        self.path = str(programs.find("client/sandboxctl"))
+        self.addresses = "--address=" + ",".join(addresses)
+
+    def start(self, *args, **kwargs):
+        return subprocess.Popen([self.path, self.addresses, *args], stdin=subprocess.DEVNULL,
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+
+    def __call__(self, *args, data=None, code=0):
+        done = subprocess.run([self.path, self.addresses, *args], input=data or b"",
+                              capture_output=True, timeout=60, check=False)
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def json(self, *args, **kwargs):
+        return [json.loads(line) for line in self("-o", "json", *args, **kwargs).stdout.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def control(service):
+    return Control(service.addresses)
+
+
+def test_a_session_in_text(control, tmp_path):
+    sandbox_id = control("create", "--timeout=5m", "--metadata=by=hand").stdout.decode().strip()
+    assert sandbox_id in control("ls", "--metadata=by=hand").stdout.decode()
+    (tmp_path / "hello.sh").write_text("echo hello $1; echo oops >&2; exit 7\n")
+    control("write", sandbox_id, str(tmp_path / "hello.sh"), "hello.sh", "--mode=755")
+    control("write", sandbox_id, "-", "from-stdin", data=b"\x00\xffbytes")
+    assert control("read", sandbox_id, "from-stdin").stdout == b"\x00\xffbytes"
+    ran = control("run", sandbox_id, "--id=hello", "sh hello.sh you", code=7)
+    assert (ran.stdout, ran.stderr) == (b"hello you\n", b"oops\n")
+    again = control("logs", sandbox_id, "hello")
+    assert (again.stdout, again.stderr) == (b"hello you\n", b"oops\n")
+    assert "hello" in control("ps", sandbox_id).stdout.decode()
+    assert sandbox_id in control("url", sandbox_id, "8080").stdout.decode()
+    control("rm", sandbox_id)
+    gone = control("read", sandbox_id, "hello.sh", code=255)
+    assert sandbox_id in gone.stderr.decode() and gone.stdout == b""
+    control("rm", "--force", sandbox_id)
+
+
+def test_a_session_in_json(control, sandbox):
+    events = control.json("run", sandbox, "--", "printf", "%s", "a b")
+    assert "commandId" in events[0]
+    assert base64.b64decode("".join(e.get("stdout", "") for e in events)) == b"a b"
+    assert events[-1]["exited"]["reason"] == "REASON_EXITED"
+    (command,) = control.json("ps", sandbox, events[0]["commandId"])
+    assert command["args"] == ["printf", "%s", "a b"]
+    failed = control("-o", "json", "logs", sandbox, "never-started", code=255)
+    assert "COMMAND_NOT_FOUND" in failed.stderr.decode() + failed.stdout.decode()
+
+
+@pytest.mark.parametrize("line,code", [
+    ("exit 0", 0), ("exit 42", 42), ("kill -TERM $$", 143), ("no-such-program", 127),
+])
+def test_the_exit_code_is_the_commands(control, sandbox, line, code):
+    control("run", sandbox, line, code=code)
+
+
+def test_exit_codes_of_what_goes_wrong(control, sandbox):
+    control("run", sandbox, "--", "/no/such/program", code=127)
+    control("run", sandbox, "--timeout=1s", "sleep 100", code=124)
+    control("run", "i0123456789abcdefghij", "true", code=255)
+    control("no-such-verb", code=2)
+    control("run", code=2)
+
+
+def test_a_detached_command_goes_on_and_can_be_driven(control, sandbox):
+    name = "driven%d" % time.time_ns()
+    left = control("run", sandbox, "--id=" + name, "--detach", "--stdin",
+                   "while read line; do echo got $line; done; sleep 100")
+    assert left.stdout.decode().strip() == name
+    control("input", sandbox, name, "one\n")
+    control("input", sandbox, name, "--eof")
+    reader = control.start("logs", "-f", sandbox, name)
+    assert reader.stdout.readline() == b"got one\n"
+    control("kill", sandbox, name, "--signal=KILL")
+    assert reader.wait(20) == 0
+    reader.stdout.close(), reader.stderr.close()
+
+
+def test_ctrl_c_is_sent_on_to_the_command(control, sandbox):
+    child = control.start("run", sandbox, "trap 'echo caught; exit 9' INT; echo on; "
+                                          "while :; do sleep 0.1; done")
+    assert child.stdout.readline() == b"on\n"
+    child.send_signal(signal.SIGINT)
+    out, err = child.communicate(timeout=20)
+    assert (out, child.returncode) == (b"caught\n", 9), err
+
+
+def test_a_stream_goes_on_through_another_pod(local, sandbox):
+    with Service(local, count=2) as service:
+        control = Control(service.addresses)
+        child = control.start("run", sandbox, "for i in $(seq 300); do echo $i; sleep 0.01; done")
+        first = child.stdout.readline()
+        wait_until(lambda: len(os.read(child.stdout.fileno(), 1)) == 1)  # it flows
+        service.pods[0].kill()
+        out, err = child.communicate(timeout=60)
+        lines = (first + b"2" + out).split()
+        assert [int(n) for n in lines] == list(range(1, 301))
+        assert child.returncode == 0
+        assert service.addresses[0] in err.decode() and service.addresses[1] in err.decode()
+
+
+def test_it_says_who_does_not_answer(sandbox):
+    nobody = Control(["127.0.0.1:9"])
+    failed = nobody("--call-timeout=2s", "ls", code=255)
+    assert "127.0.0.1:9" in failed.stderr.decode()

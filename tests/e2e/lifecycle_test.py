@@ -1,11 +1,13 @@
 """Programs from their start to their end: what they refuse, and how they leave."""
 
+import json
+import os
 import threading
 import time
 
 import grpc
 import pytest
-from harness import api, follow, programs
+from harness import api, follow, leftovers, programs
 from harness.programs import API_KEY, wait_until
 from harness.service import Service
 
@@ -77,7 +79,6 @@ def test_the_log_is_json_and_has_no_secrets(local, sandbox):
         with pytest.raises(grpc.RpcError):
             stub.ReadFile(api.ReadFileRequest(sandbox_id=sandbox, path="/none"), timeout=10)
         pod = one.pods[0]
-    import json
     for line in [*pod.log, *local.log]:
         json.loads(line)
     for secret in "in-the-env-7", API_KEY:
@@ -140,19 +141,21 @@ def test_a_drain_lets_unary_calls_finish(local, sandbox):
 
 
 def test_ending_the_local_runtime_ends_its_sandboxes(data_dir):
+    """Whatever runs in them; the harness sees to it that no process, mount or cgroup is left."""
     local = programs.Local(data_dir / "brief")
+    assert bool(local.cgroups) == ("cgroups:" in local.ready["isolation"])
     with Service(local, count=1) as service:
         stub = service.stub(0)
         sandbox = stub.CreateSandbox(api.CreateSandboxRequest(), timeout=60).sandbox.sandbox_id
-        stream = stub.RunCommand(
-            api.RunCommandRequest(sandbox_id=sandbox, shell="exec sleep 98765"), timeout=60)
+        stream = stub.RunCommand(api.RunCommandRequest(
+            sandbox_id=sandbox, shell="setsid sleep 98765 & exec sleep 98765"), timeout=60)
         next(stream)
 
         def sleepers():
-            from harness import leftovers
-            return [p for p in leftovers.descendants(local.pid)
-                    if leftovers.command_line(p) == "sleep 98765"]
+            return [pid for pid in leftovers.descendants(os.getpid())
+                    if leftovers.command_line(pid) == "sleep 98765"]
 
-        wait_until(sleepers)
+        wait_until(lambda: len(sleepers()) == 2)
         local.stop()
+        assert not leftovers.none_within(5, sleepers)
         stream.cancel()

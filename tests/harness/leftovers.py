@@ -1,4 +1,4 @@
-"""What programs must not leave behind: processes and mounts."""
+"""What programs must not leave behind: processes, mounts, cgroups."""
 
 import os
 import time
@@ -42,6 +42,14 @@ def mounts_below(path):
     with open("/proc/self/mountinfo", encoding="utf-8") as f:
         points = [line.split()[4] for line in f]
     return [p for p in points if p == str(path) or p.startswith("%s/" % path)]
+
+
+def cgroups_of(data_dir):
+    """The cgroups that e2b-local makes for this folder."""
+    status = os.stat(data_dir)
+    name = "e2b-local-%x-%x" % (status.st_dev, status.st_ino)
+    return [os.path.join(folder, name) for folder, names, _ in os.walk("/sys/fs/cgroup")
+            if name in names]
 
 
 def reap():

@@ -16,6 +16,8 @@ import threading
 import time
 from pathlib import Path
 
+from harness import leftovers
+
 API_KEY = "e2b_" + "0123456789abcdef0123" * 2
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -158,7 +160,14 @@ class Local(Program):
         super().__init__("e2b-local", [find("runtime/local/e2b-local"), "--listen=" + listen,
                                        "--data-dir=%s" % data_dir, *options])
         self.wait_ready()
+        self.data_dir = data_dir
+        self.cgroups = leftovers.cgroups_of(data_dir)
         self.envd = None  # E2B's own, serving the traffic of all sandboxes instead
+
+    def stop(self, timeout=30):
+        super().stop(timeout)
+        left = leftovers.cgroups_of(self.data_dir)
+        assert not left, "cgroups left: %s" % left
 
     @property
     def url(self):

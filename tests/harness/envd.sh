@@ -1,10 +1,10 @@
 #!/bin/bash
-# envd.sh ENVD PORT: runs E2B's own envd as in a sandbox of its own: pids, home, /tmp and /var/lib are
-# private, the rest of the system is this machine's. Takes root.
+# envd.sh ENVD PORT: runs E2B's own envd as in a sandbox of its own: pids, homes, /tmp, /run and /var/lib
+# are private, the rest of the system is this machine's. Takes root.
 set -eu
-export ENVD=$1 PORT=$2
-exec unshare --mount --pid --fork --kill-child=KILL bash -c '
-set -eu
+if [ "${3:-}" != inside ]; then
+    exec unshare --mount --pid --fork --kill-child=KILL "$0" "$1" "$2" inside
+fi
 mount --make-rprivate /
 own=$(mktemp -d)
 mount -t tmpfs tmpfs "$own"
@@ -20,5 +20,4 @@ mount -t proc proc /proc
 mkdir -m 755 /home/user
 chown user: /home/user
 cd /
-exec "$ENVD" -isnotfc -no-cgroups -port "$PORT"
-'
+exec "$1" -isnotfc -no-cgroups -port "$2"

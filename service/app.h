@@ -1,0 +1,12 @@
+/* What every handler may reach: see call_app(). Made by main; it outlives the server. */
+#pragma once
+
+struct config;
+struct e2b;
+struct reflection_index;
+
+struct app {
+    const struct config *config;                 /* borrowed */
+    struct e2b *e2b;                             /* borrowed */
+    const struct reflection_index *descriptions; /* borrowed: what reflection answers from */
+};

@@ -1,0 +1,47 @@
+/*
+ * The configuration of sandboxd: one table drives the command line, the environment and --help.
+ * Read once at start; it does not change after that. Texts are borrowed from argv and environment.
+ */
+#pragma once
+
+#include "common/base/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct config {
+    const char *listen;        /* HOST:PORT */
+    bool insecure;             /* other addresses than the loopback are allowed without TLS */
+    int64_t workers;           /* threads that serve calls */
+    int64_t message_max;       /* bytes of a request; ReadFile's limit follows from it */
+    int64_t read_file_max;     /* bytes of a file that fits a response */
+    int64_t heartbeat_ms;      /* between messages of a silent stream */
+    int64_t keepalive_ms;      /* between HTTP/2 pings of our own; 0: none */
+    int64_t connection_age_ms; /* 0: connections live on */
+    int64_t connection_age_grace_ms;
+    int64_t drain_settle_ms; /* still accepting calls, for load balancers to notice */
+    int64_t drain_budget_ms; /* then calls have so long to end */
+    const char *log_level;   /* debug, info, warn or error */
+
+    bool local;                 /* start the local runtime and use it as E2B */
+    const char *local_runtime;  /* its program; NULL: found by itself */
+    const char *local_data_dir; /* NULL: the runtime's default */
+
+    const char *e2b_api_key; /* NULL only with local */
+    const char *e2b_domain;
+    const char *e2b_api_url;     /* NULL: by the domain */
+    const char *e2b_sandbox_url; /* NULL: by the sandbox's own domain */
+    const char *e2b_template;
+    int64_t e2b_request_timeout_ms;
+    int64_t e2b_threads;
+    int64_t lease_ms;      /* of a follower in a sandbox */
+    int64_t stream_buffer; /* bytes per stream between the sandbox and the client */
+};
+
+enum config_result {
+    CONFIG_RUN,   /* go on */
+    CONFIG_DONE,  /* --help or --version was printed: exit with 0 */
+    CONFIG_ERROR, /* st says what is wrong and what to do: exit with 2 */
+};
+
+enum config_result config_read(struct config *ret, int argc, char **argv, struct status *st);

@@ -1,0 +1,141 @@
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+#include "service/config.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const variables[] = {
+    "E2B_API_KEY",      "E2B_DOMAIN",         "E2B_API_URL",    "E2B_SANDBOX_URL",
+    "E2B_TEMPLATE",     "SANDBOXD_LISTEN",    "SANDBOXD_LOCAL", "SANDBOXD_INSECURE",
+    "SANDBOXD_WORKERS", "SANDBOXD_LOG_LEVEL",
+};
+
+static int clear_environment(void **state)
+{
+    for (size_t i = 0; i < sizeof(variables) / sizeof(variables[0]); i++)
+        unsetenv(variables[i]);
+    return 0;
+}
+
+static enum config_result read_config(struct config *c, struct status *st, const char *a,
+                                      const char *b)
+{
+    const char *argv[] = {"sandboxd", a, b, NULL};
+    int argc = 1 + (a != NULL) + (b != NULL);
+
+    *st = STATUS_INIT;
+    return config_read(c, argc, (char **)argv, st);
+}
+
+static void test_local_needs_nothing_else(void **state)
+{
+    struct config c;
+    struct status st;
+
+    assert_int_equal(read_config(&c, &st, "--local", NULL), CONFIG_RUN);
+    assert_string_equal(c.listen, "127.0.0.1:50051");
+    assert_true(c.workers >= 1);
+    assert_int_equal(c.heartbeat_ms, 15000);
+    assert_int_equal(c.message_max, 4 << 20);
+    assert_true(c.read_file_max >= 4000000 && c.read_file_max < c.message_max);
+}
+
+static void test_neither_key_nor_local_names_both(void **state)
+{
+    struct config c;
+    struct status st;
+
+    assert_int_equal(read_config(&c, &st, NULL, NULL), CONFIG_ERROR);
+    assert_non_null(strstr(st.message, "E2B_API_KEY"));
+    assert_non_null(strstr(st.message, "--local"));
+}
+
+static void test_e2b_keeps_its_own_names(void **state)
+{
+    struct config c;
+    struct status st;
+
+    setenv("E2B_API_KEY", "e2b_00", 1);
+    setenv("E2B_DOMAIN", "e2b.example", 1);
+    setenv("E2B_API_URL", "http://127.0.0.1:1", 1);
+    setenv("E2B_SANDBOX_URL", "http://127.0.0.1:2", 1);
+    setenv("E2B_TEMPLATE", "mine", 1);
+    assert_int_equal(read_config(&c, &st, "--e2b-template=other", NULL), CONFIG_RUN);
+    assert_string_equal(c.e2b_api_key, "e2b_00");
+    assert_string_equal(c.e2b_domain, "e2b.example");
+    assert_string_equal(c.e2b_api_url, "http://127.0.0.1:1");
+    assert_string_equal(c.e2b_sandbox_url, "http://127.0.0.1:2");
+    assert_string_equal(c.e2b_template, "other");
+}
+
+static void test_listen_addresses(void **state)
+{
+    static const struct {
+        const char *listen;
+        bool loopback, valid;
+    } cases[] = {
+        {"127.0.0.1:0", true, true},      {"127.8.9.10:50051", true, true},
+        {"localhost:1", true, true},      {"[::1]:65535", true, true},
+        {"0.0.0.0:0", false, true},       {"[::]:0", false, true},
+        {"10.0.0.1:50051", false, true},  {"127.0.0.1.example.org:1", false, true},
+        {"example.org:443", false, true}, {"127.0.0.1", false, false},
+        {"127.0.0.1:", false, false},     {"127.0.0.1:65536", false, false},
+        {"127.0.0.1:http", false, false}, {":50051", false, false},
+        {"50051", false, false},          {"::1:50051", false, false},
+        {"[::1:50051", false, false},     {"[]:50051", false, false},
+        {"unix:/tmp/s:1", false, false},  {"", false, false},
+    };
+    struct config c;
+    struct status st;
+    char listen[80];
+
+    setenv("E2B_API_KEY", "e2b_00", 1);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        snprintf(listen, sizeof(listen), "--listen=%s", cases[i].listen);
+        assert_int_equal(read_config(&c, &st, listen, NULL),
+                         cases[i].loopback ? CONFIG_RUN : CONFIG_ERROR);
+        if (!cases[i].loopback)
+            assert_non_null(strstr(st.message, cases[i].valid ? "--insecure" : "HOST:PORT"));
+        assert_int_equal(read_config(&c, &st, listen, "--insecure"),
+                         cases[i].valid ? CONFIG_RUN : CONFIG_ERROR);
+    }
+}
+
+static void test_what_makes_no_sense_is_refused(void **state)
+{
+    static const struct {
+        const char *arg, *says;
+    } cases[] = {
+        {"--no-such-option", "--no-such-option"}, {"--workers=0", "--workers"},
+        {"--log-level=loud", "--log-level"},      {"operand", "operand"},
+        {"--max-message=1KiB", "--max-message"},  {"--heartbeat-interval=soon", "duration"},
+    };
+    struct config c;
+    struct status st;
+
+    setenv("E2B_API_KEY", "e2b_00", 1);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        assert_int_equal(read_config(&c, &st, cases[i].arg, NULL), CONFIG_ERROR);
+        assert_non_null(strstr(st.message, cases[i].says));
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup(test_local_needs_nothing_else, clear_environment),
+        cmocka_unit_test_setup(test_neither_key_nor_local_names_both, clear_environment),
+        cmocka_unit_test_setup(test_e2b_keeps_its_own_names, clear_environment),
+        cmocka_unit_test_setup(test_listen_addresses, clear_environment),
+        cmocka_unit_test_setup(test_what_makes_no_sense_is_refused, clear_environment),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -5,7 +5,6 @@
  */
 #include "common/connect/envelope.h"
 
-#include <assert.h>
 #include <string.h>
 
 void envelope_init(struct envelope_parser *p, size_t max_payload)
@@ -43,69 +42,85 @@ static enum envelope_result header_done(struct envelope_parser *p)
     return ENVELOPE_MORE;
 }
 
-static enum envelope_result give(struct envelope_parser *p, const uint8_t *payload,
-                                 struct envelope_frame *ret)
+/* The header, or what is there of it. */
+static enum envelope_result take_header(struct envelope_parser *p, const uint8_t **data,
+                                        size_t *len)
 {
-    *ret = (struct envelope_frame){.end = p->end, .data = payload, .len = p->payload_len};
-    p->header_len = 0;
-    p->state = p->end ? ENVELOPE_ENDED : ENVELOPE_IN_HEADER;
+    size_t missing = ENVELOPE_HEADER - p->header_len;
+    size_t n = *len < missing ? *len : missing;
+
+    if (n == 0)
+        return ENVELOPE_MORE;
+    memcpy(p->header + p->header_len, *data, n);
+    p->header_len += n;
+    *data += n;
+    *len -= n;
+    return p->header_len == ENVELOPE_HEADER ? header_done(p) : ENVELOPE_MORE;
+}
+
+static enum envelope_result take_piece(struct envelope_parser *p, const uint8_t **data, size_t *len,
+                                       struct envelope_piece *ret)
+{
+    size_t missing = p->payload_len - p->payload_at;
+    size_t n = *len < missing ? *len : missing;
+
+    if (n == 0 && missing > 0)
+        return ENVELOPE_MORE;
+    *ret = (struct envelope_piece){
+        .end = p->end, .frame_len = p->payload_len, .at = p->payload_at, .data = *data, .len = n};
+    *data += n;
+    *len -= n;
+    p->payload_at += n;
+    if (n == missing) {
+        p->header_len = 0;
+        p->payload_at = 0;
+        p->state = p->end ? ENVELOPE_ENDED : ENVELOPE_IN_HEADER;
+    }
     return ENVELOPE_FRAME;
 }
 
-/* The input holds the payload, or a piece of it. */
-static enum envelope_result take_payload(struct envelope_parser *p, const uint8_t **data,
-                                         size_t *len, struct envelope_frame *ret)
+enum envelope_result envelope_next_piece(struct envelope_parser *p, const uint8_t **data,
+                                         size_t *len, struct envelope_piece *ret)
 {
-    size_t missing = p->payload_len - buf_len(&p->gathered);
-    size_t n = *len < missing ? *len : missing;
-    const uint8_t *piece = *data;
-
-    if (n < missing || buf_len(&p->gathered) > 0) {
-        bool fits = buf_append(&p->gathered, piece, n);
-
-        assert(fits);
-        (void)fits;
-    }
-    *data += n;
-    *len -= n;
-    if (n < missing)
-        return ENVELOPE_MORE;
-    if (buf_len(&p->gathered) == 0)
-        return give(p, piece, ret);
-    p->given = true;
-    return give(p, buf_data(&p->gathered), ret);
-}
-
-enum envelope_result envelope_next(struct envelope_parser *p, const uint8_t **data, size_t *len,
-                                   struct envelope_frame *ret)
-{
-    /* An idle stream shall hold no memory: what the last frame needed goes. */
-    if (p->given) {
-        buf_deinit(&p->gathered);
-        p->given = false;
-    }
-    if (p->state == ENVELOPE_IN_HEADER && *len > 0) {
-        size_t missing = ENVELOPE_HEADER - p->header_len;
-        size_t n = *len < missing ? *len : missing;
-
-        memcpy(p->header + p->header_len, *data, n);
-        p->header_len += n;
-        *data += n;
-        *len -= n;
-        if (p->header_len == ENVELOPE_HEADER && header_done(p) == ENVELOPE_ERROR)
-            return ENVELOPE_ERROR;
-    }
+    if (p->state == ENVELOPE_IN_HEADER && take_header(p, data, len) == ENVELOPE_ERROR)
+        return ENVELOPE_ERROR;
     switch (p->state) {
     case ENVELOPE_IN_HEADER:
         return ENVELOPE_MORE;
     case ENVELOPE_IN_PAYLOAD:
-        return take_payload(p, data, len, ret);
+        return take_piece(p, data, len, ret);
     case ENVELOPE_ENDED:
         return *len > 0 ? fail(p, ENVELOPE_BYTES_AFTER_END) : ENVELOPE_MORE;
     case ENVELOPE_FAILED:
         break;
     }
     return ENVELOPE_ERROR;
+}
+
+enum envelope_result envelope_next(struct envelope_parser *p, const uint8_t **data, size_t *len,
+                                   struct envelope_frame *ret)
+{
+    struct envelope_piece piece;
+    enum envelope_result r;
+
+    /* An idle stream shall hold no memory: what the last frame needed goes. */
+    if (p->given) {
+        buf_deinit(&p->gathered);
+        p->given = false;
+    }
+    while ((r = envelope_next_piece(p, data, len, &piece)) == ENVELOPE_FRAME) {
+        *ret = (struct envelope_frame){.end = piece.end, .data = piece.data, .len = piece.len};
+        if (piece.len == piece.frame_len)
+            return ENVELOPE_FRAME;
+        buf_append(&p->gathered, piece.data, piece.len); /* fits: its length was checked */
+        if (piece.at + piece.len == piece.frame_len) {
+            ret->data = buf_data(&p->gathered);
+            ret->len = piece.frame_len;
+            p->given = true;
+            return ENVELOPE_FRAME;
+        }
+    }
+    return r;
 }
 
 bool envelope_is_between(const struct envelope_parser *p)

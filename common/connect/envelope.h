@@ -38,6 +38,7 @@ struct envelope_parser {
     uint8_t header[ENVELOPE_HEADER];
     size_t header_len;
     size_t payload_len;
+    size_t payload_at; /* of it were given out or gathered */
     bool end;
     bool given;          /* `gathered` holds the frame that the last call gave out */
     struct buf gathered; /* a payload that came in pieces; empty allocation otherwise */
@@ -62,6 +63,20 @@ void envelope_deinit(struct envelope_parser *p); /* may be called twice */
 /* Advances *data and *len. A payload that lies whole in the input is not copied. */
 enum envelope_result envelope_next(struct envelope_parser *p, const uint8_t **data, size_t *len,
                                    struct envelope_frame *ret);
+
+/* A part of a payload, as it lies in the input: for whom gathering large payloads is a copy too
+ * many. ENVELOPE_FRAME stands for a piece then; the last one of a frame ends at frame_len, and an
+ * empty payload is one empty piece. A parser is used either way, not both. */
+struct envelope_piece {
+    bool end;            /* ENVELOPE_END */
+    size_t frame_len;    /* of the whole payload */
+    size_t at;           /* where in it this piece starts */
+    const uint8_t *data; /* in the input */
+    size_t len;
+};
+
+enum envelope_result envelope_next_piece(struct envelope_parser *p, const uint8_t **data,
+                                         size_t *len, struct envelope_piece *ret);
 
 /* No frame is cut here: where a client's stream may end, which has no ENVELOPE_END. */
 bool envelope_is_between(const struct envelope_parser *p);

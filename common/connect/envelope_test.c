@@ -112,6 +112,43 @@ static void test_conversations(void **state)
         check((const uint8_t *)cases[i].bytes, cases[i].len, cases[i].expected);
 }
 
+/* Pieces, put together again, are what the frames are, wherever the input is cut. */
+static void test_pieces_are_the_frames(void **state)
+{
+    static const uint8_t bytes[] = "\0\0\0\0\003abc\0\0\0\0\0\0\0\0\0\001z\002\0\0\0\002{}";
+    enum { LEN = sizeof bytes - 1 };
+
+    for (size_t cut = 0; cut <= LEN; cut++) {
+        struct envelope_parser p;
+        struct envelope_piece piece;
+        struct transcript t = {0};
+        const uint8_t *data = bytes;
+        size_t len = cut, at = 0;
+
+        envelope_init(&p, CAP);
+        for (int round = 0; round < 2; round++) {
+            while (envelope_next_piece(&p, &data, &len, &piece) == ENVELOPE_FRAME) {
+                assert_int_equal(piece.at, at);
+                if (at == 0)
+                    note(&t, piece.end ? "(" : "[", 1);
+                note(&t, (const char *)piece.data, piece.len);
+                at += piece.len;
+                if (at == piece.frame_len) {
+                    note(&t, piece.end ? ")" : "]", 1);
+                    at = 0;
+                }
+            }
+            assert_int_equal(p.error, ENVELOPE_OK);
+            assert_int_equal(len, 0);
+            len = LEN - cut;
+        }
+        assert_string_equal(t.text, "[abc][][z]({})");
+        assert_true(envelope_is_between(&p));
+        assert_null(p.gathered.base);
+        envelope_deinit(&p);
+    }
+}
+
 static void test_payload_at_cap_passes(void **state)
 {
     struct buf b = BUF_INIT(4096);
@@ -169,6 +206,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_conversations),
+        cmocka_unit_test(test_pieces_are_the_frames),
         cmocka_unit_test(test_payload_at_cap_passes),
         cmocka_unit_test(test_between_frames_only),
         cmocka_unit_test(test_idle_parser_holds_nothing),

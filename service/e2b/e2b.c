@@ -116,7 +116,7 @@ static void run_drop_detached(struct task *task)
     struct status st = STATUS_INIT;
 
     while (!list_is_empty(d->detached))
-        request_finish(container_of(d->detached->next, struct request, node), &st);
+        request_abort(container_of(d->detached->next, struct request, node), &st);
 }
 
 void e2b_free(struct e2b *e)

@@ -6,7 +6,12 @@
 
 #include <string.h>
 
-static void unref(struct request *r)
+void request_ref(struct request *r)
+{
+    atomic_fetch_add(&r->refs, 1);
+}
+
+void request_unref(struct request *r)
 {
     if (atomic_fetch_sub(&r->refs, 1) == 1)
         r->destroy(r);
@@ -19,8 +24,27 @@ static void run_done(struct task *task)
     struct request *r = op->request;
 
     op->request = NULL;
-    unref(r);
+    request_unref(r);
     op->done(op);
+}
+
+static void report(struct request *r, const struct status *st)
+{
+    struct e2b_op *op = r->op;
+
+    op->st = *st;
+    op->task.run = run_done;
+    executor_post(op->executor, &op->task);
+}
+
+void request_let_go(struct request *r, const struct status *st, int64_t timeout_ms)
+{
+    request_ref(r); /* the operation gives one back, and the request needs one */
+    list_append(&r->e2b->loops[r->loop_index].detached, &r->node);
+    r->deadline_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;
+    loop_timer_start(r->loop, &r->timer, r->deadline_ns);
+    report(r, st);
+    r->op = NULL;
 }
 
 void request_finish(struct request *r, const struct status *st)
@@ -33,20 +57,18 @@ void request_finish(struct request *r, const struct status *st)
         exchange_deinit(container_of(r->exchanges.next, struct exchange, node));
     if (r->op == NULL) {
         list_unlink(&r->node);
-        unref(r);
+        request_unref(r);
         return;
     }
-    r->op->st = *st;
-    r->op->task.run = run_done;
-    executor_post(r->op->executor, &r->op->task);
+    report(r, st);
 }
 
-static void abort_request(struct request *r, const struct status *st)
+void request_abort(struct request *r, const struct status *st)
 {
     if (r->over)
         return;
-    if (r->aborted != NULL)
-        r->aborted(r);
+    if (r->aborted != NULL && r->aborted(r, st))
+        return;
     request_finish(r, st);
 }
 
@@ -56,8 +78,8 @@ static void run_cancel(struct task *task)
     struct status st;
 
     status_set(&st, CODE_CANCELLED, 0, "the call was cancelled");
-    abort_request(r, &st);
-    unref(r);
+    request_abort(r, &st);
+    request_unref(r);
 }
 
 void e2b_cancel(struct e2b_op *op)
@@ -67,7 +89,7 @@ void e2b_cancel(struct e2b_op *op)
     if (r == NULL || r->cancel_posted)
         return;
     r->cancel_posted = true;
-    atomic_fetch_add(&r->refs, 1);
+    request_ref(r);
     r->cancel_task.run = run_cancel;
     loop_post(r->loop, &r->cancel_task);
 }
@@ -79,7 +101,7 @@ static void run_deadline(struct loop_timer *timer)
 
     status_set(&st, CODE_DEADLINE_EXCEEDED, SANDBOX__V1__ERROR_REASON__ERROR_REASON_DEADLINE,
                "the deadline passed while waiting for E2B");
-    abort_request(r, &st);
+    request_abort(r, &st);
 }
 
 static void begin(struct request *r)
@@ -121,7 +143,7 @@ static unsigned choose_loop(struct e2b *e, const char *sandbox_id)
     return sum % e->n_loops;
 }
 
-void request_submit(struct request *r, struct e2b *e, struct e2b_op *op, const char *sandbox_id)
+void request_prepare(struct request *r, struct e2b *e, struct e2b_op *op, const char *sandbox_id)
 {
     prepare(r, e, choose_loop(e, sandbox_id));
     r->op = op;
@@ -129,7 +151,17 @@ void request_submit(struct request *r, struct e2b *e, struct e2b_op *op, const c
     op->request = r;
     op->st = STATUS_INIT;
     r->start_task.run = run_start;
+}
+
+void request_post(struct request *r)
+{
     loop_post(r->loop, &r->start_task);
+}
+
+void request_submit(struct request *r, struct e2b *e, struct e2b_op *op, const char *sandbox_id)
+{
+    request_prepare(r, e, op, sandbox_id);
+    request_post(r);
 }
 
 void request_detach(struct request *r, const struct request *like, int64_t timeout_ms)

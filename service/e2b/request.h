@@ -27,20 +27,34 @@ struct request {
 
     /* Set before request_submit() or request_detach(). */
     void (*start)(struct request *r);
-    /* Cancelled or too late, while exchanges still stand: what must be undone. May be NULL. */
-    void (*aborted)(struct request *r);
+    /* Cancelled or too late, while exchanges still stand: undo what must be undone. True: it called
+     * request_let_go(), because that takes a while. May be NULL. */
+    bool (*aborted)(struct request *r, const struct status *st);
     /* Any thread, last; frees the memory. Nothing runs any more. */
     void (*destroy)(struct request *r);
 };
 
 /* The loop is chosen by sandbox_id (NULL: in turn), so that connections are found again. */
 void request_submit(struct request *r, struct e2b *e, struct e2b_op *op, const char *sandbox_id);
+/* The same in two steps: between them, references can be taken. */
+void request_prepare(struct request *r, struct e2b *e, struct e2b_op *op, const char *sandbox_id);
+void request_post(struct request *r);
 
 /* Starts work that nobody waits for, on the loop of `like`. */
 void request_detach(struct request *r, const struct request *like, int64_t timeout_ms);
 
+/* The caller hears the outcome now; the request goes on, detached, for at most so long. */
+void request_let_go(struct request *r, const struct status *st, int64_t timeout_ms);
+
+/* Any thread. Whoever shares the memory of a request holds a reference. */
+void request_ref(struct request *r);
+void request_unref(struct request *r);
+
 /* st: CODE_OK or what is wrong. */
 void request_finish(struct request *r, const struct status *st);
+
+/* As a cancel or the deadline does. */
+void request_abort(struct request *r, const struct status *st);
 
 /* --- exchanges: HTTP with retries and, for a sandbox, finding it --- */
 

@@ -178,6 +178,12 @@ void transfer_resume(struct transfer *t)
     curl_easy_pause(t->handle.easy, CURLPAUSE_CONT);
 }
 
+void transfer_give_up(struct transfer *t, CURLcode result)
+{
+    loop_remove(t->loop, &t->handle);
+    on_done(&t->handle, result);
+}
+
 void transfer_deinit(struct transfer *t)
 {
     if (t->running) {

@@ -66,6 +66,9 @@ void transfer_header(struct transfer *t, const char *fmt, ...)
 void transfer_start(struct transfer *t, const struct transfer_request *request);
 void transfer_resume(struct transfer *t);
 
+/* Ends it now, with done, as if this had happened. Not from on_data. */
+void transfer_give_up(struct transfer *t, CURLcode result);
+
 /* Cancels when it is running (done does not come). May be called twice. Not from on_data. */
 void transfer_deinit(struct transfer *t);
 

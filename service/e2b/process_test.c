@@ -1,0 +1,307 @@
+/* The stream of a process, fed cut at every place. */
+#include "service/e2b/process.h"
+
+#include "common/base/mem.h"
+#include "envd/process/process.pb-c.h"
+#include "sandbox/v1/errors.pb-c.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static struct buf output;
+
+static void on_stdout(struct process *p, const uint8_t *data, size_t len)
+{
+    assert_true(buf_append(&output, data, len));
+}
+
+static void add_event(struct buf *b, Process__ProcessEvent *event)
+{
+    Process__StartResponse m = PROCESS__START_RESPONSE__INIT;
+    uint8_t *data;
+    size_t len;
+
+    m.event = event;
+    len = process__start_response__get_packed_size(&m);
+    data = xmalloc(len + 1);
+    process__start_response__pack(&m, data);
+    assert_true(envelope_append(b, 0, data, len));
+    free(data);
+}
+
+static void add_start(struct buf *b, uint32_t pid)
+{
+    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
+    Process__ProcessEvent__StartEvent start = PROCESS__PROCESS_EVENT__START_EVENT__INIT;
+
+    start.pid = pid;
+    event.event_case = PROCESS__PROCESS_EVENT__EVENT_START;
+    event.start = &start;
+    add_event(b, &event);
+}
+
+static void add_data(struct buf *b, bool is_err, const void *data, size_t len)
+{
+    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
+    Process__ProcessEvent__DataEvent d;
+    ProtobufCBinaryData bytes = {.data = (uint8_t *)data, .len = len};
+
+    process__process_event__data_event__init(&d);
+    d.output_case = is_err ? PROCESS__PROCESS_EVENT__DATA_EVENT__OUTPUT_STDERR
+                           : PROCESS__PROCESS_EVENT__DATA_EVENT__OUTPUT_STDOUT;
+    if (is_err)
+        d.stderr = bytes;
+    else
+        d.stdout = bytes;
+    event.event_case = PROCESS__PROCESS_EVENT__EVENT_DATA;
+    event.data = &d;
+    add_event(b, &event);
+}
+
+static void add_keepalive(struct buf *b)
+{
+    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
+    Process__ProcessEvent__KeepAlive k = PROCESS__PROCESS_EVENT__KEEP_ALIVE__INIT;
+
+    event.event_case = PROCESS__PROCESS_EVENT__EVENT_KEEPALIVE;
+    event.keepalive = &k;
+    add_event(b, &event);
+}
+
+static void add_exit(struct buf *b, int code, bool exited)
+{
+    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
+    Process__ProcessEvent__EndEvent end = PROCESS__PROCESS_EVENT__END_EVENT__INIT;
+
+    end.exit_code = code;
+    end.exited = exited;
+    end.status = (char *)(exited ? "exit status" : "signal: killed");
+    event.event_case = PROCESS__PROCESS_EVENT__EVENT_END;
+    event.end = &end;
+    add_event(b, &event);
+}
+
+static void feed_copy(struct process *p, const uint8_t *data, size_t len)
+{
+    uint8_t *copy = xmemdup(data, len ? len : 1);
+
+    if (!p->failed)
+        process_feed(p, copy, len);
+    free(copy);
+}
+
+static void feed_cut(struct process *p, const struct buf *b, size_t cut)
+{
+    process_init(p, on_stdout);
+    buf_clear(&output);
+    feed_copy(p, buf_data(b), cut);
+    feed_copy(p, buf_data(b) + cut, buf_len(b) - cut);
+}
+
+static void test_whole_life_cut_anywhere(void **state)
+{
+    struct buf b = BUF_INIT(1 << 20);
+    char large[300];
+
+    memset(large, 'L', sizeof large);
+    add_start(&b, 4711);
+    add_data(&b, false, "hello ", 6);
+    add_data(&b, true, "warning", 7);
+    add_keepalive(&b);
+    add_data(&b, false, large, sizeof large);
+    add_data(&b, false, "", 0);
+    add_data(&b, false, "bye", 3);
+    add_exit(&b, 7, true);
+    envelope_append(&b, ENVELOPE_END, "{}", 2);
+    for (size_t cut = 0; cut <= buf_len(&b); cut++) {
+        struct process p;
+
+        feed_cut(&p, &b, cut);
+        assert_false(p.failed);
+        assert_true(p.started);
+        assert_int_equal(p.pid, 4711);
+        assert_true(p.exited);
+        assert_int_equal(p.exit_code, 7);
+        assert_int_equal(buf_len(&output), 309);
+        assert_memory_equal(buf_data(&output), "hello LLL", 9);
+        assert_memory_equal(buf_data(&output) + 306, "bye", 3);
+        assert_int_equal(p.err_len, 7);
+        assert_memory_equal(p.err, "warning", 7);
+        process_deinit(&p);
+    }
+    buf_deinit(&b);
+}
+
+static void test_byte_by_byte(void **state)
+{
+    struct buf b = BUF_INIT(1 << 20);
+    struct process p;
+
+    add_start(&b, 1);
+    add_data(&b, false, "abcdefghij", 10);
+    add_exit(&b, 0, true);
+    envelope_append(&b, ENVELOPE_END, "{}", 2);
+    process_init(&p, on_stdout);
+    buf_clear(&output);
+    for (size_t i = 0; i < buf_len(&b); i++)
+        feed_copy(&p, buf_data(&b) + i, 1);
+    assert_true(p.exited && !p.failed);
+    assert_string_equal(buf_str(&output), "abcdefghij");
+    assert_null(p.frame.base); /* an idle stream holds nothing */
+    process_deinit(&p);
+    buf_deinit(&b);
+}
+
+/* Output that is not encoded the usual way (a field behind it) still counts. */
+static void test_unusual_encoding(void **state)
+{
+    static const uint8_t message[] = {0x0a, 0x09, 0x12, 0x05, 0x0a, 0x03,
+                                      'a',  'b',  'c',  0x28, 0x01};
+    struct buf b = BUF_INIT(1000);
+
+    envelope_append(&b, 0, message, sizeof message);
+    for (size_t cut = 0; cut <= buf_len(&b); cut++) {
+        struct process p;
+
+        feed_cut(&p, &b, cut);
+        assert_false(p.failed);
+        assert_string_equal(buf_str(&output), "abc");
+        process_deinit(&p);
+    }
+    buf_deinit(&b);
+}
+
+static void test_killed(void **state)
+{
+    struct buf b = BUF_INIT(1000);
+    struct process p;
+
+    add_exit(&b, -1, false);
+    envelope_append(&b, ENVELOPE_END, "{}", 2);
+    feed_cut(&p, &b, 3);
+    assert_true(p.ended && !p.exited && p.failed);
+    assert_int_equal(p.verdict.st.code, CODE_UNAVAILABLE);
+    assert_non_null(strstr(p.verdict.st.message, "signal: killed"));
+    process_deinit(&p);
+    buf_deinit(&b);
+}
+
+static void check_end(const char *end, enum code code, int reason)
+{
+    struct buf b = BUF_INIT(1000);
+
+    envelope_append(&b, ENVELOPE_END, end, strlen(end));
+    for (size_t cut = 0; cut <= buf_len(&b); cut++) {
+        struct process p;
+
+        feed_cut(&p, &b, cut);
+        assert_true(p.failed);
+        assert_int_equal(p.verdict.st.code, code);
+        assert_int_equal(p.verdict.st.reason, reason);
+        process_deinit(&p);
+    }
+    buf_deinit(&b);
+}
+
+static void test_errors_at_the_end(void **state)
+{
+    check_end("{\"error\":{\"code\":\"unauthenticated\",\"message\":\"invalid username: 'root'\"}}",
+              CODE_INVALID_ARGUMENT, SANDBOX__V1__ERROR_REASON__ERROR_REASON_USER_NOT_FOUND);
+    check_end("{\"error\":{\"code\":\"deadline_exceeded\"}}", CODE_UNAVAILABLE,
+              SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_UNAVAILABLE);
+    check_end("{\"error\":7}", CODE_UNAVAILABLE,
+              SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_UNAVAILABLE);
+    check_end("[]", CODE_UNAVAILABLE, SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_UNAVAILABLE);
+    check_end("", CODE_UNAVAILABLE, SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_UNAVAILABLE);
+}
+
+static void test_garbage(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } cases[] = {
+        {"<html>no gateway</html>", 23},
+        {"\0\0\0\0\003\377\377\377", 8},                   /* no message */
+        {"\0\377\377\377\377", 5},                         /* far too long */
+        {"\0\0\017\377\377\x18\1", 7},                     /* long, and no output */
+        {"\0\0\0\0\006\x0a\x04\x12\x02\x0a\x05xxxxx", 16}, /* lengths that disagree */
+        {"\1\0\0\0\0", 5},                                 /* compressed */
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct buf b = BUF_INIT(1000);
+        struct process p;
+
+        buf_append(&b, cases[i].bytes, cases[i].len);
+        feed_cut(&p, &b, cases[i].len / 2);
+        assert_true(p.failed);
+        assert_int_equal(p.verdict.st.code, CODE_UNAVAILABLE);
+        process_deinit(&p);
+        buf_deinit(&b);
+    }
+}
+
+static void test_stderr_keeps_its_end(void **state)
+{
+    struct buf b = BUF_INIT(1 << 20);
+    struct process p;
+    char text[1000];
+
+    for (size_t i = 0; i < sizeof text; i++)
+        text[i] = (char)('a' + i % 26);
+    for (size_t at = 0; at < sizeof text; at += 100)
+        add_data(&b, true, text + at, 100);
+    feed_cut(&p, &b, 10);
+    assert_int_equal(p.err_len, PROCESS_ERR_MAX);
+    assert_memory_equal(p.err, text + sizeof text - PROCESS_ERR_MAX, PROCESS_ERR_MAX);
+    process_deinit(&p);
+    buf_clear(&b);
+    add_data(&b, true, text, sizeof text);
+    feed_cut(&p, &b, 10);
+    assert_memory_equal(p.err, text + sizeof text - PROCESS_ERR_MAX, PROCESS_ERR_MAX);
+    process_deinit(&p);
+    buf_deinit(&b);
+}
+
+static void test_encode_start(void **state)
+{
+    const char *argv[] = {"/bin/x", "a", "", NULL};
+    size_t len;
+    uint8_t *data = process_encode_start(argv, "/", &len);
+    Process__StartRequest *m =
+        process__start_request__unpack(NULL, len - ENVELOPE_HEADER, data + ENVELOPE_HEADER);
+
+    assert_non_null(m);
+    assert_int_equal(data[4], len - ENVELOPE_HEADER);
+    assert_string_equal(m->process->cmd, "/bin/x");
+    assert_int_equal(m->process->n_args, 2);
+    assert_string_equal(m->process->args[1], "");
+    assert_string_equal(m->process->cwd, "/");
+    assert_int_equal(m->stdin_set_case, PROCESS__START_REQUEST__STDIN_SET_STDIN);
+    assert_false(m->stdin);
+    process__start_request__free_unpacked(m, NULL);
+    free(data);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_whole_life_cut_anywhere), cmocka_unit_test(test_byte_by_byte),
+        cmocka_unit_test(test_unusual_encoding),        cmocka_unit_test(test_killed),
+        cmocka_unit_test(test_errors_at_the_end),       cmocka_unit_test(test_garbage),
+        cmocka_unit_test(test_stderr_keeps_its_end),    cmocka_unit_test(test_encode_start),
+    };
+    int failed;
+
+    buf_init(&output, 1 << 20);
+    failed = cmocka_run_group_tests(tests, NULL, NULL);
+    buf_deinit(&output);
+    return failed;
+}

@@ -1,0 +1,52 @@
+/*
+ * A verb of the recorder on its way through a sandbox: finding out whether the recorder is there,
+ * installing it, sending the spec along, and starting the verb. The ordinary case is one Start.
+ */
+#pragma once
+
+#include "service/e2b/process.h"
+
+struct recorder_run {
+    /* Set before recorder_begin(); what is owned is freed by recorder_deinit(). */
+    struct request *request;
+    char *sandbox_id; /* owned */
+    char **args;      /* owned; the verb and its options, ends with NULL */
+    uint8_t *spec;    /* owned; NULL: none */
+    size_t spec_len;
+    bool idempotent;
+    int64_t lease_ms;
+    bool (*has_room)(struct recorder_run *run); /* as struct start has them */
+    void (*on_stdout)(struct recorder_run *run, const uint8_t *data, size_t len);
+    void (*restart)(struct recorder_run *run);
+    /* verdict: OK when the verb ran to its end; then start.process has the exit code. */
+    void (*done)(struct recorder_run *run);
+
+    enum {
+        RECORDER_PROBE,  /* is it there? asked before a spec is sent where its directory may not be
+                          */
+        RECORDER_UPLOAD, /* the program, under a name of its own */
+        RECORDER_SETUP,  /* given its right name, run once */
+        RECORDER_VERB,
+    } step;
+    bool has_recorder, no_root, installed;
+    bool committed; /* output was handed on: no second try */
+    struct start start;
+    struct exchange upload;
+    struct transfer_piece upload_piece;
+    struct loop_timer timer;
+    struct retry retry;
+    char nonce[33];
+    struct verdict verdict;
+};
+
+/* Copies of what the caller of e2b.h passes. */
+void recorder_init(struct recorder_run *run, struct request *request, const char *sandbox_id,
+                   const char *const *args, const uint8_t *spec, size_t spec_len);
+void recorder_begin(struct recorder_run *run);
+/* For request.aborted. */
+bool recorder_abort(struct recorder_run *run, const struct status *st);
+/* Exit code and stderr. */
+void recorder_output(const struct recorder_run *run, struct e2b_output *ret);
+/* On the loop's thread once, before the request finishes; frees nothing that destroy needs. */
+void recorder_stop(struct recorder_run *run);
+void recorder_deinit(struct recorder_run *run);

@@ -1,0 +1,85 @@
+/* e2b_verb: a verb of the recorder whose output is collected. */
+#include "service/e2b/recorder.h"
+
+#include "common/base/mem.h"
+
+#include <stdlib.h>
+
+struct collect {
+    struct request request;
+    struct recorder_run run;
+    struct e2b_output *ret; /* the caller's */
+    struct buf out;
+    bool too_long;
+};
+
+static void on_stdout(struct recorder_run *run, const uint8_t *data, size_t len)
+{
+    struct collect *c = container_of(run, struct collect, run);
+
+    if (!buf_append(&c->out, data, len))
+        c->too_long = true;
+}
+
+static void restart(struct recorder_run *run)
+{
+    struct collect *c = container_of(run, struct collect, run);
+
+    buf_clear(&c->out);
+    c->too_long = false;
+}
+
+static void done(struct recorder_run *run)
+{
+    struct collect *c = container_of(run, struct collect, run);
+
+    if (run->verdict.st.code == CODE_OK && c->too_long)
+        errors_garbage(SOURCE_CONNECT, "more output than fits", &run->verdict);
+    if (run->verdict.st.code == CODE_OK && c->request.op != NULL) {
+        recorder_output(run, c->ret);
+        c->ret->out_len = buf_len(&c->out);
+        c->ret->out = (uint8_t *)buf_take_str(&c->out);
+    }
+    request_finish(&c->request, &run->verdict.st);
+}
+
+static void start_verb(struct request *r)
+{
+    struct collect *c = container_of(r, struct collect, request);
+
+    c->run.lease_ms = r->e2b->config.request_timeout_ms;
+    recorder_begin(&c->run);
+}
+
+static bool aborted(struct request *r, const struct status *st)
+{
+    return recorder_abort(&container_of(r, struct collect, request)->run, st);
+}
+
+static void destroy(struct request *r)
+{
+    struct collect *c = container_of(r, struct collect, request);
+
+    recorder_deinit(&c->run);
+    buf_deinit(&c->out);
+    free(c);
+}
+
+void e2b_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *const *args,
+              const uint8_t *spec, size_t spec_len, bool idempotent, struct e2b_output *ret)
+{
+    struct collect *c = xcalloc(1, sizeof *c);
+
+    recorder_init(&c->run, &c->request, sandbox_id, args, spec, spec_len);
+    c->run.idempotent = idempotent;
+    c->run.on_stdout = on_stdout;
+    c->run.restart = restart;
+    c->run.done = done;
+    c->ret = ret;
+    *ret = (struct e2b_output){0};
+    buf_init(&c->out, E2B_OUTPUT_MAX);
+    c->request.start = start_verb;
+    c->request.aborted = aborted;
+    c->request.destroy = destroy;
+    request_submit(&c->request, e, op, sandbox_id);
+}

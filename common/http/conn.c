@@ -23,7 +23,7 @@
 
 static const struct http_exchange_ops no_ops;
 
-static void kick(struct http_exchange *x)
+void http_conn_kick(struct http_exchange *x)
 {
     if (x->posted)
         return;
@@ -32,7 +32,7 @@ static void kick(struct http_exchange *x)
 }
 
 /* Closes the descriptor, or leaves it to whoever hijacked it. */
-static void detach(struct http_exchange *x, bool close_it)
+void http_conn_detach(struct http_exchange *x, bool close_it)
 {
     loop_remove(x->server->loop, &x->io);
     loop_timer_cancel(x->server->loop, &x->timer);
@@ -40,7 +40,7 @@ static void detach(struct http_exchange *x, bool close_it)
         close(x->io.fd);
     x->io.fd = -1;
     x->state = CONN_CLOSED;
-    kick(x);
+    http_conn_kick(x);
 }
 
 void http_conn_drop(struct http_exchange *x)
@@ -49,7 +49,7 @@ void http_conn_drop(struct http_exchange *x)
 
     if (x->state == CONN_CLOSED)
         return;
-    detach(x, true);
+    http_conn_detach(x, true);
     if (gone != NULL)
         gone(x);
 }
@@ -95,7 +95,7 @@ static uint32_t wanted_events(const struct http_exchange *x)
 }
 
 /* Sends what it can. What is behind x->out in the vector is queued when it must wait. */
-static void send_vector(struct http_exchange *x, const struct iovec *more, int n_more)
+void http_conn_send(struct http_exchange *x, const struct iovec *more, int n_more)
 {
     struct iovec v[4] = {{buf_data(&x->out), buf_len(&x->out)}};
     struct msghdr msg = {.msg_iov = v, .msg_iovlen = (size_t)n_more + 1};
@@ -110,7 +110,7 @@ static void send_vector(struct http_exchange *x, const struct iovec *more, int n
         n = sendmsg(x->io.fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (n < 0 && errno != EAGAIN && errno != EINTR) {
             x->broken = true;
-            kick(x);
+            http_conn_kick(x);
             return;
         }
     }
@@ -130,13 +130,13 @@ static void send_vector(struct http_exchange *x, const struct iovec *more, int n
     if (buf_len(&x->out) == 0)
         buf_deinit(&x->out);
     if (buf_len(&x->out) > 0 || x->broken)
-        kick(x);
+        http_conn_kick(x);
 }
 
-static void flush(struct http_exchange *x)
+void http_conn_flush(struct http_exchange *x)
 {
     if (buf_len(&x->out) > 0)
-        send_vector(x, NULL, 0);
+        http_conn_send(x, NULL, 0);
 }
 
 /* Nothing more will be sent; the peer may still be reading, so its bytes are taken until it left.
@@ -146,7 +146,7 @@ static void start_linger(struct http_exchange *x)
     x->state = CONN_LINGER;
     buf_deinit(&x->in);
     loop_timer_after(x->server->loop, &x->timer, HTTP_LINGER_MS);
-    kick(x);
+    http_conn_kick(x);
 }
 
 static void wait_for_head(struct http_exchange *x)
@@ -163,7 +163,7 @@ static void wait_for_head(struct http_exchange *x)
 }
 
 /* The response is complete: on to the next request, if the connection may carry one. */
-static void finish(struct http_exchange *x)
+void http_conn_finish(struct http_exchange *x)
 {
     if (x->close_after)
         start_linger(x);
@@ -174,7 +174,7 @@ static void finish(struct http_exchange *x)
     x->ops = &no_ops;
     x->user = NULL;
     if (!x->parsing)
-        kick(x);
+        http_conn_kick(x);
 }
 
 static void begin_exchange(struct http_exchange *x)
@@ -195,7 +195,7 @@ static void maybe_continue(struct http_exchange *x)
     if (x->started)
         return;
     buf_append_str(&x->out, go_on);
-    flush(x);
+    http_conn_flush(x);
 }
 
 static void refuse(struct http_exchange *x)
@@ -354,7 +354,7 @@ static void conn_step(struct http_exchange *x)
 {
     size_t before;
 
-    flush(x);
+    http_conn_flush(x);
     do {
         before = buf_len(&x->in);
         if (may_parse(x) && (before > 0 || x->state == CONN_BUSY))
@@ -378,7 +378,7 @@ static void on_ready(struct loop_fd *io, uint32_t events)
     struct http_exchange *x = container_of(io, struct http_exchange, io);
 
     if (events & EPOLLOUT)
-        flush(x);
+        http_conn_flush(x);
     if (events & (EPOLLHUP | EPOLLERR))
         x->broken = x->broken || (events & EPOLLERR) != 0 || (x->io.events & EPOLLIN) == 0;
     if ((events & EPOLLRDHUP) && (x->io.events & EPOLLIN) == 0)
@@ -427,212 +427,4 @@ void http_conn_new(struct http_server *s, int fd)
     wait_for_head(x);
     if (!loop_add(s->loop, &x->io, EPOLLIN, NULL))
         http_conn_drop(x);
-}
-
-const struct http_head *http_request(const struct http_exchange *x)
-{
-    return &x->parser.head;
-}
-
-int http_fd(const struct http_exchange *x)
-{
-    return x->io.fd;
-}
-
-struct http_server *http_exchange_server(const struct http_exchange *x)
-{
-    return x->server;
-}
-
-void http_attach(struct http_exchange *x, const struct http_exchange_ops *ops, void *user)
-{
-    x->ops = ops;
-    x->user = user;
-}
-
-void *http_user(const struct http_exchange *x)
-{
-    return x->user;
-}
-
-void http_pause(struct http_exchange *x)
-{
-    x->paused = true;
-    if (!x->parsing)
-        kick(x);
-}
-
-void http_resume(struct http_exchange *x)
-{
-    if (!x->paused)
-        return;
-    x->paused = false;
-    if (!x->parsing)
-        kick(x);
-}
-
-bool http_body_is_complete(const struct http_exchange *x)
-{
-    return x->body_done;
-}
-
-void http_close_after(struct http_exchange *x)
-{
-    x->close_after = true;
-}
-
-size_t http_pending(const struct http_exchange *x)
-{
-    return buf_len(&x->out);
-}
-
-bool http_is_started(const struct http_exchange *x)
-{
-    return x->started;
-}
-
-void http_begin(struct http_exchange *x, int status)
-{
-    x->bodyless = status < 200 || status == 204 || status == 304;
-    buf_printf(&x->out, "HTTP/1.1 %d %s\r\n", status, http_reason(status));
-}
-
-/* A value from elsewhere must not be able to end its line. */
-static bool is_one_line(const char *value)
-{
-    return value[strcspn(value, "\r\n")] == '\0';
-}
-
-void http_field(struct http_exchange *x, const char *name, const char *value)
-{
-    if (is_one_line(value))
-        buf_printf(&x->out, "%s: %s\r\n", name, value);
-}
-
-void http_fieldf(struct http_exchange *x, const char *name, const char *fmt, ...)
-{
-    AUTO(buf_deinit) struct buf value = BUF_INIT(HTTP_HEAD_MAX);
-    va_list args;
-
-    va_start(args, fmt);
-    buf_vprintf(&value, fmt, args);
-    va_end(args);
-    http_field(x, name, buf_str(&value));
-}
-
-void http_start(struct http_exchange *x, int64_t length)
-{
-    const struct http_head *h = &x->parser.head;
-    bool unread = h->expect_continue && !x->body_done;
-
-    x->started = true;
-    if (x->bodyless) {
-        x->out_left = 0;
-    } else if (length >= 0) {
-        buf_printf(&x->out, "Content-Length: %lld\r\n", (long long)length);
-        x->out_left = (uint64_t)length;
-    } else if (h->minor >= 1) {
-        buf_append_str(&x->out, "Transfer-Encoding: chunked\r\n");
-        x->chunked = true;
-    } else {
-        x->until_close = x->close_after = true;
-    }
-    /* A client that was not told to go on may or may not send its body: no way to know. */
-    if (unread)
-        x->close_after = true;
-    if (x->close_after)
-        buf_append_str(&x->out, "Connection: close\r\n");
-    else if (h->minor == 0)
-        buf_append_str(&x->out, "Connection: keep-alive\r\n");
-    buf_append_str(&x->out, "\r\n");
-    if (h->method != NULL && strcmp(h->method, "HEAD") == 0) {
-        x->bodyless = true;
-        x->chunked = false;
-    }
-    kick(x);
-}
-
-static bool has_room(struct http_exchange *x)
-{
-    if (buf_len(&x->out) <= x->server->config.out_high && !x->broken)
-        return true;
-    x->want_writable = true;
-    return false;
-}
-
-bool http_write(struct http_exchange *x, const void *data, size_t len)
-{
-    char size[24];
-    struct iovec v[3] = {{size, 0}, {(void *)data, len}, {(void *)"\r\n", 0}};
-
-    if (x->bodyless || len == 0 || x->broken)
-        return has_room(x);
-    if (x->chunked) {
-        v[0].iov_len = (size_t)snprintf(size, sizeof(size), "%zx\r\n", len);
-        v[2].iov_len = 2;
-    } else if (!x->until_close) {
-        if (len > x->out_left) {
-            x->broken = true; /* longer than announced: the peer would take it for a response */
-            kick(x);
-            return false;
-        }
-        x->out_left -= len;
-    }
-    if (buf_len(&x->out) + len < HTTP_GATHER) {
-        for (int i = 0; i < 3; i++)
-            buf_append(&x->out, v[i].iov_base, v[i].iov_len);
-        kick(x);
-    } else {
-        send_vector(x, v, 3);
-    }
-    return has_room(x);
-}
-
-void http_end(struct http_exchange *x)
-{
-    if (!x->bodyless && !x->chunked && !x->until_close && x->out_left > 0) {
-        http_abort(x);
-        return;
-    }
-    if (x->chunked)
-        buf_append_str(&x->out, "0\r\n\r\n");
-    flush(x);
-    finish(x);
-}
-
-void http_reply(struct http_exchange *x, int status, const char *type, const void *data, size_t len)
-{
-    http_begin(x, status);
-    if (type != NULL)
-        http_field(x, "Content-Type", type);
-    http_start(x, (int64_t)len);
-    http_write(x, data, len);
-    http_end(x);
-}
-
-void http_abort(struct http_exchange *x)
-{
-    struct linger now = {.l_onoff = 1, .l_linger = 0};
-
-    if (x->state == CONN_CLOSED)
-        return;
-    flush(x);
-    /* Only a reset tells such a body's end from the end of the connection. */
-    if (x->until_close)
-        setsockopt(x->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
-    detach(x, true);
-}
-
-int http_hijack(struct http_exchange *x, struct buf *ret_in, struct buf *ret_out)
-{
-    int fd = x->io.fd;
-
-    *ret_in = x->in;
-    if (x->parsing)
-        buf_append(ret_in, x->rest.data, x->rest.len);
-    *ret_out = x->out;
-    buf_init(&x->in, 0);
-    buf_init(&x->out, 0);
-    detach(x, false);
-    return fd;
 }

@@ -5,6 +5,8 @@
 #include "common/base/list.h"
 #include "common/http/server.h"
 
+#include <sys/uio.h>
+
 enum {
     HTTP_SCRATCH = 256 << 10, /* one read; shared by all connections of a server */
     HTTP_GATHER = 16 << 10,   /* writes below it wait for the end of the loop's round */
@@ -73,5 +75,18 @@ struct http_exchange {
 void http_conn_new(struct http_server *s, int fd);
 /* Cuts it; tells the handler if there is an exchange. */
 void http_conn_drop(struct http_exchange *x);
+
+/* For exchange.c. */
+
+/* Has the loop do whatever has become possible. */
+void http_conn_kick(struct http_exchange *x);
+/* Sends what it can of x->out and, behind it, the vector (of up to 3); keeps the rest. */
+void http_conn_send(struct http_exchange *x, const struct iovec *more, int n_more);
+void http_conn_flush(struct http_exchange *x);
+/* The response is complete: on to the next request, if the connection may carry one. */
+void http_conn_finish(struct http_exchange *x);
+/* The end, without a word to the handler; the descriptor is closed or somebody else's now. */
+void http_conn_detach(struct http_exchange *x, bool close_it);
+
 /* In server.c: the connection is about to be freed. */
 void http_server_forget(struct http_server *s);

@@ -164,12 +164,15 @@ static void say_ready(const struct daemon *d)
              LOG_N("pid", getpid()));
 }
 
+/* Behind the zygote's start: sandboxes must not inherit limits and signals of ours. */
 static bool run(struct daemon *d, struct status *st)
 {
     bool ok = loop_init(&d->loop, st);
 
     if (!ok)
         return false;
+    raise_descriptor_limit();
+    signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more */
     registry_init(&d->registry);
     d->scratch = xmalloc(STREAM_CHUNK);
     ok = getrandom(d->seed, sizeof(d->seed), 0) == sizeof(d->seed) && start_serving(d, st);
@@ -235,7 +238,6 @@ int main(int argc, char **argv)
 
     if (!read_options(&d.config, argc, argv, &exit_code))
         return exit_code;
-    raise_descriptor_limit();
     if (d.config.data_dir == NULL)
         d.config.data_dir = own_dir = make_data_dir(&st);
     else

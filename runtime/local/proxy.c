@@ -12,6 +12,7 @@
 #include "common/http/net.h"
 #include "runtime/local/dial.h"
 #include "runtime/local/edge.h"
+#include "runtime/local/forward.h"
 #include "runtime/local/pool.h"
 #include "runtime/local/stream.h"
 #include "runtime/local/tunnel.h"
@@ -20,7 +21,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -97,20 +97,6 @@ void proxy_cut(struct sandbox *s)
     pool_clear(s);
 }
 
-/* Whether a header of the client's or server's hop stays behind. */
-static bool is_hop(const struct http_head *h, const char *name)
-{
-    static const char *const names[] = {
-        "connection",     "keep-alive", "proxy-connection", "te",     "transfer-encoding",
-        "content-length", "upgrade",    "expect",           "trailer"};
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcasecmp(name, names[i]) == 0)
-            return true;
-    }
-    return http_header_has(h, "connection", name);
-}
-
 static bool wants_upgrade(const struct relay *r)
 {
     const struct http_head *h = http_request(r->x);
@@ -118,43 +104,11 @@ static bool wants_upgrade(const struct relay *r)
     return h->upgrade && h->framing == HTTP_FRAMING_NONE;
 }
 
-static void add_framing(struct buf *out, const struct http_head *h)
-{
-    switch (h->framing) {
-    case HTTP_FRAMING_LENGTH:
-        buf_printf(out, "Content-Length: %llu\r\n", (unsigned long long)h->content_length);
-        break;
-    case HTTP_FRAMING_CHUNKED:
-        buf_append_str(out, "Transfer-Encoding: chunked\r\n");
-        break;
-    case HTTP_FRAMING_NONE:
-        if (http_header(h, "content-length") != NULL)
-            buf_append_str(out, "Content-Length: 0\r\n");
-        break;
-    case HTTP_FRAMING_CLOSE:
-        break;
-    }
-}
-
 static void send_head(struct relay *r)
 {
-    const struct http_head *h = http_request(r->x);
-    AUTO(buf_deinit) struct buf out = BUF_INIT(2 * HTTP_HEAD_MAX);
+    AUTO(buf_deinit) struct buf out = BUF_INIT(FORWARD_HEAD_MAX);
 
-    buf_printf(&out, "%s %s%s HTTP/1.1\r\n", h->method,
-               *h->path == '/' || *h->path == '*' ? "" : "/", h->path);
-    for (size_t i = 0; i < h->n_headers; i++) {
-        if (!is_hop(h, h->headers[i].name))
-            buf_printf(&out, "%s: %s\r\n", h->headers[i].name, h->headers[i].value);
-    }
-    if (http_header(h, "host") == NULL)
-        buf_append_str(&out, "Host: localhost\r\n");
-    add_framing(&out, h);
-    if (wants_upgrade(r))
-        buf_printf(&out, "Connection: Upgrade\r\nUpgrade: %s\r\n", http_header(h, "upgrade"));
-    else if (!is_agent(r))
-        buf_append_str(&out, "Connection: close\r\n");
-    buf_append_str(&out, "\r\n");
+    forward_request(&out, http_request(r->x), wants_upgrade(r), is_agent(r));
     stream_send_bytes(&r->up, buf_data(&out), buf_len(&out));
 }
 
@@ -184,10 +138,7 @@ static void forward_head(struct relay *r)
     if (h->framing == HTTP_FRAMING_NONE)
         length = announced != NULL ? (int64_t)h->content_length : 0;
     http_begin(r->x, h->status);
-    for (size_t i = 0; i < h->n_headers; i++) {
-        if (!is_hop(h, h->headers[i].name))
-            http_field(r->x, h->headers[i].name, h->headers[i].value);
-    }
+    forward_fields(r->x, h);
     http_start(r->x, length);
     r->responded = true;
 }
@@ -200,10 +151,7 @@ static void become_tunnel(struct relay *r, const uint8_t *rest, size_t rest_len)
     int fd;
 
     http_begin(r->x, 101);
-    for (size_t i = 0; i < h->n_headers; i++) {
-        if (!is_hop(h, h->headers[i].name))
-            http_field(r->x, h->headers[i].name, h->headers[i].value);
-    }
+    forward_fields(r->x, h);
     http_fieldf(r->x, "Connection", "Upgrade");
     http_field(r->x, "Upgrade", http_header(h, "upgrade") ?: "");
     fd = http_hijack(r->x, &to_server, &to_client);

@@ -7,8 +7,11 @@
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
 #include "common/http/body.h"
+#include "common/http/net.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -389,6 +392,96 @@ static void test_hijack_gives_everything_away(void **state)
     close(fd);
 }
 
+/* Turns the loop, which sleeps until its timers are due, until the peer has closed. */
+static void wait_closed(int fd)
+{
+    bool closed = false;
+
+    while (!closed) {
+        loop_run_once(&f.loop, 1000);
+        AUTO_FREE char *heard = hear(fd, &closed);
+
+        assert_string_equal(heard, "");
+    }
+}
+
+static void restart(const struct http_server_config *config)
+{
+    http_server_free(f.server);
+    f.server = http_server_new(&f.loop, config);
+}
+
+static void test_silent_connections_are_closed(void **state)
+{
+    int fd;
+
+    restart(&(struct http_server_config){.request = on_request, .idle_ms = 20});
+    fd = dial();
+    wait_closed(fd);
+    close(fd);
+    fd = dial();
+    say(fd, "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", 1000);
+    AUTO_FREE char *reply = hear(fd, NULL);
+    assert_string_equal(reply, OK("text/plain", "2", "/a"));
+    wait_closed(fd);
+    close(fd);
+}
+
+static void test_heads_that_trickle_are_cut_off(void **state)
+{
+    int fd;
+
+    restart(&(struct http_server_config){.request = on_request, .head_ms = 20});
+    fd = dial();
+    say(fd, "GET /a HTTP/1.1\r\nHost: h\r\nX: ", 1000);
+    for (bool closed = false; !closed;) {
+        loop_run_once(&f.loop, 1);
+        closed = send(fd, "a", 1, MSG_NOSIGNAL) < 0;
+    }
+    close(fd);
+}
+
+static void test_exchanges_may_take_their_time(void **state)
+{
+    int fd;
+
+    fd = dial();
+    say(fd, "GET /hold HTTP/1.1\r\nHost: h\r\n\r\n", 1000);
+    assert_non_null(f.held);
+    assert_int_equal(f.loop.n_timers, 0);
+    http_reply(f.held, 204, NULL, NULL, 0);
+    AUTO_FREE char *reply = hear(fd, NULL);
+    assert_string_equal(reply, "HTTP/1.1 204 No Content\r\n\r\n");
+    close(fd);
+}
+
+static void test_connections_over_the_limit_wait(void **state)
+{
+    struct sockaddr_in a;
+    socklen_t len = sizeof(a);
+    int listener, fds[2];
+    AUTO_FREE char *reply = NULL;
+
+    restart(&(struct http_server_config){.request = on_request, .max_connections = 1});
+    assert_true(net_listen_tcp("127.0.0.1:0", &listener, NULL));
+    assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+    assert_true(http_server_listen(f.server, listener, NULL));
+    for (int i = 0; i < 2; i++) {
+        fds[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fds[i], (struct sockaddr *)&a, len), 0);
+        fcntl(fds[i], F_SETFL, O_NONBLOCK);
+        say(fds[i], "GET /a HTTP/1.1\r\nHost: h\r\n\r\n", 1000);
+    }
+    assert_int_equal(http_server_connections(f.server), 1);
+    close(fds[0]);
+    while (*(reply = hear(fds[1], NULL)) == '\0') {
+        free(reply);
+        loop_run_once(&f.loop, 1000);
+    }
+    assert_string_equal(reply, OK("text/plain", "2", "/a"));
+    close(fds[1]);
+}
+
 static void test_free_tells_every_exchange(void **state)
 {
     int fd = dial(), idle = dial();
@@ -415,6 +508,10 @@ int main(void)
         TEST(test_paused_body_stops_the_peer),
         TEST(test_slow_reader_stops_the_stream),
         TEST(test_hijack_gives_everything_away),
+        TEST(test_silent_connections_are_closed),
+        TEST(test_heads_that_trickle_are_cut_off),
+        TEST(test_exchanges_may_take_their_time),
+        TEST(test_connections_over_the_limit_wait),
         TEST(test_free_tells_every_exchange),
     };
 

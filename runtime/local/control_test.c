@@ -3,6 +3,7 @@
 #include "common/base/clock.h"
 #include "runtime/local/listing.h"
 #include "runtime/local/route.h"
+#include "runtime/local/signature.h"
 #include "runtime/local/template.h"
 #include "runtime/local/timestamp.h"
 #include "runtime/local/token.h"
@@ -339,6 +340,34 @@ static void test_tokens(void **state)
     assert_string_equal(token, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
 }
 
+static void test_signatures(void **state)
+{
+    static const char token[] = "0tQG31xiMp0IOQfaz9dcwi72L1CPo8e0";
+    static const struct {
+        const char *method, *query;
+        bool fits;
+    } cases[] = {
+#define SIGNATURE "signature=v1_gUtH%2Fs9YCJWgCizjfUxuWfhFE4QSydOWEIIvfLwDr6E"
+        {"GET", "path=hello.txt&username=user&" SIGNATURE, true},
+        {"HEAD", SIGNATURE "&username=user&path=hello%2etxt", true},
+        {"POST", "path=hello.txt&username=user&" SIGNATURE, false},
+        {"GET", "path=hello.tx&username=user&" SIGNATURE, false},
+        {"GET", "path=hello.txt&username=root&" SIGNATURE, false},
+        {"GET", "path=hello.txt&username=user&signature_expiration=9&" SIGNATURE, false},
+        {"GET", "path=hello.txt&username=user&signature=v1_", false},
+        {"GET", "path=hello.txt&username=user", false},
+    };
+
+    for (size_t i = 0; i < N(cases); i++) {
+        struct http_head h = {
+            .method = cases[i].method, .path = "/files", .path_len = 6, .query = cases[i].query};
+
+        if (signature_fits(&h, token) != cases[i].fits)
+            fail_msg("%s %s", cases[i].method, cases[i].query);
+        assert_false(signature_fits(&h, "another"));
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -352,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_registry_finds_what_is_there),
         cmocka_unit_test(test_ids),
         cmocka_unit_test(test_tokens),
+        cmocka_unit_test(test_signatures),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,6 +11,7 @@
 #include "runtime/local/api.h"
 #include "runtime/local/edge.h"
 #include "runtime/local/proxy.h"
+#include "runtime/local/signature.h"
 #include "runtime/local/stream.h"
 
 #include <errno.h>
@@ -80,6 +81,20 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
     return false;
 }
 
+/* A file by a signed URL on the address that all sandboxes share. */
+static void signed_request(struct daemon *d, struct http_exchange *x)
+{
+    const struct sandbox *s = signature_find(http_request(x), &d->registry);
+    struct route route = {.port = ROUTE_ENVD_PORT};
+
+    if (s == NULL) {
+        api_error(x, 401, "invalid signature: it fits no sandbox of this server");
+        return;
+    }
+    strcpy(route.sandbox_id, s->id);
+    proxy_request(d, x, &route);
+}
+
 static void on_request(struct http_exchange *x, void *ctx)
 {
     struct daemon *d = ctx;
@@ -87,7 +102,10 @@ static void on_request(struct http_exchange *x, void *ctx)
 
     switch (route_find(http_request(x), d->config.domain, &route)) {
     case ROUTE_API:
-        api_request(d, x);
+        if (signature_is_there(http_request(x)))
+            signed_request(d, x);
+        else
+            api_request(d, x);
         break;
     case ROUTE_SANDBOX:
         proxy_request(d, x, &route);

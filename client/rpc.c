@@ -294,11 +294,16 @@ static void take_status(struct rpc *rpc)
                  found != NULL ? GRPC_SLICE_LENGTH(*found) : 0);
 }
 
-/* One completed operation. */
-static void take_event(struct rpc *rpc, const grpc_event *event)
+/*
+ * One completed operation. gRPC fills in its results before it tells, so a message, say, may only
+ * be looked at when its own operation has come back.
+ */
+static enum op take_event(struct rpc *rpc, const grpc_event *event)
 {
+    enum op op = (enum op)(intptr_t)event->tag;
+
     rpc->pending--;
-    switch ((enum op)(intptr_t)event->tag) {
+    switch (op) {
     case OP_START:
     case OP_WATCH:
         break;
@@ -310,6 +315,7 @@ static void take_event(struct rpc *rpc, const grpc_event *event)
         rpc->drained = rpc->message == NULL;
         break;
     }
+    return op;
 }
 
 static void drop_message(struct rpc *rpc)
@@ -347,8 +353,7 @@ enum rpc_event rpc_next(struct rpc *rpc, const ProtobufCMessageDescriptor *type,
 
         if (event.type == GRPC_QUEUE_TIMEOUT)
             return RPC_TIMEOUT;
-        take_event(rpc, &event);
-        if (rpc->message == NULL)
+        if (take_event(rpc, &event) != OP_MESSAGE || rpc->message == NULL)
             continue;
         if (rpc->error.local) {
             drop_message(rpc);

@@ -19,15 +19,30 @@
 /* What is printed was received first, so the message limit is the true bound. */
 enum { JSON_MAX_BYTES = 1 << 30 };
 
+static void say(const char *fmt, va_list args)
+{
+    fputs("sandboxctl: ", stderr);
+    vfprintf(stderr, fmt, args);
+    fputc('\n', stderr);
+}
+
+int cli_say(int code, const char *fmt, ...)
+{
+    va_list args;
+
+    va_start(args, fmt);
+    say(fmt, args);
+    va_end(args);
+    return code;
+}
+
 int cli_usage(const char *fmt, ...)
 {
     va_list args;
 
-    fputs("sandboxctl: ", stderr);
     va_start(args, fmt);
-    vfprintf(stderr, fmt, args);
+    say(fmt, args);
     va_end(args);
-    fputc('\n', stderr);
     return EXIT_USAGE;
 }
 

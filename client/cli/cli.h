@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 enum {
+    EXIT_LOCAL = 1,       /* a local file, or our own output, failed */
     EXIT_USAGE = 2,       /* the command line makes no sense */
     EXIT_TIMED_OUT = 124, /* the command's timeout passed */
     EXIT_LOST = 254,      /* how the command ended is not known */
@@ -58,7 +59,10 @@ void cli_json_string(struct buf *to, const char *text);
 /* Prints what failed, on stderr; returns EXIT_RPC. */
 int cli_fail(const struct cli *cli, const struct sandbox_error *err);
 
-/* Prints a sentence on stderr; returns EXIT_USAGE. */
+/* Prints a sentence on stderr; returns the code. */
+int cli_say(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* The same, for EXIT_USAGE. */
 int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* All of it, to a descriptor. False: it is gone. */

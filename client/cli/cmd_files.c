@@ -99,7 +99,7 @@ static int run_write(struct cli *cli, int n, char **operands)
     if (!mode_of(write_to.mode, &file.mode))
         return cli_usage("--mode: %s is not an octal mode such as 755", write_to.mode);
     if (!read_local(operands[1], &content))
-        return cli_usage("cannot read %s: %s", operands[1], strerror(errno));
+        return cli_say(EXIT_LOCAL, "cannot read %s: %s", operands[1], strerror(errno));
     file.path = operands[2];
     file.content_case = SANDBOX__V1__FILE__CONTENT_DATA;
     file.data = (ProtobufCBinaryData){.data = buf_data(&content), .len = buf_len(&content)};
@@ -158,7 +158,7 @@ static int run_read(struct cli *cli, int n, char **operands)
     } else {
         printed = cli->json ? cli_print_json(&response->base) : print_content(response);
         if (!printed)
-            code = cli_usage("cannot write the content: %s", strerror(errno));
+            code = cli_say(EXIT_LOCAL, "cannot write the content: %s", strerror(errno));
     }
     sandbox_free(response);
     sandbox_client_free(client);

@@ -108,9 +108,9 @@ static int finish_run(const struct cli *cli, const struct output *output,
     }
     if (!ok)
         return cli_fail(cli, err);
-    if (output->write_failed)
-        return cli_usage("nobody reads the output any more; the command %s goes on",
-                         output->command_id);
+    if (output->write_errno != 0)
+        return cli_say(EXIT_LOCAL, "cannot write the output: %s; the command %s goes on",
+                       strerror(output->write_errno), output->command_id);
     if (result->stopped) {
         if (!cli->json)
             printf("%s\n", output->command_id);
@@ -214,8 +214,8 @@ static int run_logs(struct cli *cli, int n, char **operands)
         request.until = SANDBOX__V1__UNTIL__UNTIL_CLOSED;
     if (!sandbox_logs(client, &request, false, &handlers, NULL, &err))
         code = cli_fail(cli, &err);
-    else if (output.write_failed)
-        code = cli_usage("nobody reads the output any more");
+    else if (output.write_errno != 0)
+        code = cli_say(EXIT_LOCAL, "cannot write the output: %s", strerror(output.write_errno));
     sandbox_client_free(client);
     return code;
 }

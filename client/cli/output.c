@@ -7,6 +7,7 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -59,7 +60,7 @@ static bool on_event(void *user, const Sandbox__V1__CommandEvent *event)
 
     o->n_breaks = 0;
     if (!(o->cli->json ? cli_print_json(&event->base) : print_event(event))) {
-        o->write_failed = true;
+        o->write_errno = errno;
         return false;
     }
     if (o->on_started != NULL)

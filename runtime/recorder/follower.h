@@ -1,0 +1,18 @@
+/* The follower: writes a command's events to stdout, from any of them on, as they come. */
+#pragma once
+
+#include "common/base/status.h"
+
+#include <stdint.h>
+
+enum follow_until { FOLLOW_EXITED, FOLLOW_CLOSED, FOLLOW_NOW };
+
+struct follow_options {
+    uint64_t from; /* at least 1 */
+    enum follow_until until;
+    bool text;
+    bool progress; /* KEEP_UP waits for it */
+};
+
+/* dir: the command's directory. */
+bool follow(int dir, const struct follow_options *o, struct status *st);

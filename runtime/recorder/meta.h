@@ -1,0 +1,70 @@
+/*
+ * What is kept of a command beside its journal, as small protobuf messages of the recorder's own:
+ *
+ *   meta   what it is; written before the command is published, never changed
+ *   pid    its first process, so that what is left of it can be found; written before it runs
+ *   end    its last events, so that they are known without a walk through the journal
+ *   acked  the highest acknowledged event
+ */
+#pragma once
+
+#include "common/base/status.h"
+#include "common/journal/journal.h"
+#include "runtime/recorder/state.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum {
+    META_FORMAT = 1, /* of the journal and everything around it */
+    DIGEST_MAX = 64,
+    META_MAX = 4 * 1024 * 1024,
+};
+
+struct meta {
+    uint32_t format;
+    char command_id[ID_MAX + 1];
+    char sandbox_id[ID_MAX + 1];
+    uint8_t digest[DIGEST_MAX];
+    size_t digest_len;
+    char **args;      /* owned; NULL-terminated */
+    char *cwd;        /* owned; as asked for */
+    char *user;       /* owned; who runs it */
+    char **env_names; /* owned; NULL-terminated; values are never kept */
+    int64_t start_ns;
+    uint32_t overflow; /* sandbox.v1.Overflow */
+    uint64_t max_bytes;
+    bool protected;
+};
+
+void meta_deinit(struct meta *m);
+bool meta_write(int dir, const struct meta *m, struct status *st);
+bool meta_read(int dir, struct meta *ret, struct status *st);
+
+struct pid_record {
+    uint32_t pid;
+    uint64_t start_ticks; /* since boot: tells a reused number */
+    char boot_id[64];
+};
+
+bool pid_write(int dir, const struct pid_record *p);
+bool pid_read(int dir, struct pid_record *ret);
+
+struct end_record {
+    uint8_t exited[JOURNAL_EXITED_MAX]; /* the frame */
+    size_t exited_len;
+    uint64_t exited_seq;
+    uint64_t bytes_before; /* output of the command before its exit */
+    uint64_t last_seq;     /* of `closed`; 0 while something may follow */
+};
+
+bool end_write(int dir, const struct end_record *e);
+bool end_read(int dir, struct end_record *ret);
+
+bool acked_write(int dir, uint64_t seq);
+uint64_t acked_read(int dir);
+
+/* A list of strings that grows; freed with strings_free(). */
+void strings_add(char ***list, const char *s, size_t len);
+size_t strings_count(char *const *list);
+void strings_free(char **list);

@@ -1,0 +1,222 @@
+/*
+ * See show.h. A command that runs is asked for its state; one that ended has it on record; one
+ * whose writer is lost is settled first, so that what is shown is final.
+ */
+#include "runtime/recorder/show.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/mem.h"
+#include "common/journal/pb.h"
+#include "runtime/recorder/control.h"
+#include "runtime/recorder/fault.h"
+#include "runtime/recorder/files.h"
+#include "runtime/recorder/lost.h"
+#include "runtime/recorder/meta.h"
+#include "runtime/recorder/segments.h"
+
+#include <string.h>
+#include <unistd.h>
+
+/* sandbox.v1.Command.State */
+enum { STATE_STARTING = 1, STATE_RUNNING = 2, STATE_EXITED = 3, STATE_CLOSED = 4 };
+
+struct view {
+    struct meta meta;
+    struct end_record end;
+    bool ended;
+    struct pid_record pid;
+    uint64_t first_seq, last_seq, acked_seq, size;
+    bool blocked;
+};
+
+static void view_deinit(struct view *v)
+{
+    meta_deinit(&v->meta);
+}
+
+/* What the writer knows best. False: there is none. */
+static bool ask_writer(int dir, struct view *v)
+{
+    static struct control_packet answer;
+    AUTO_CLOSE int fd = control_connect(dir);
+    struct control_message m = {.kind = CONTROL_STATUS};
+
+    if (fd < 0 || !control_ask(fd, &m, NULL, &answer))
+        return false;
+    v->last_seq = answer.m.seq;
+    v->acked_seq = answer.m.value;
+    v->blocked = (answer.m.flags & CONTROL_BLOCKED) != 0;
+    return true;
+}
+
+static void look_at_segments(int dir, struct view *v)
+{
+    AUTO(segments_deinit) struct segments s = {0};
+
+    segments_list(dir, &s);
+    for (size_t i = 0; i < s.n; i++)
+        v->size += s.list[i].size;
+    if (s.n > 0 && s.list[0].first_seq <= v->last_seq)
+        v->first_seq = s.list[0].first_seq;
+}
+
+static bool look(int dir, struct view *v, struct status *st)
+{
+    if (!meta_read(dir, &v->meta, st))
+        return false;
+    pid_read(dir, &v->pid);
+    if (!ask_writer(dir, v)) {
+        v->acked_seq = acked_read(dir);
+        switch (lost_settle(dir, st)) {
+        case SETTLE_FAILED:
+            return false;
+        case SETTLE_ALIVE: /* just starting, or just ending */
+        case SETTLE_ENDED:
+            break;
+        }
+    }
+    v->ended = end_read(dir, &v->end);
+    if (v->ended && v->end.last_seq != 0)
+        v->last_seq = v->end.last_seq;
+    look_at_segments(dir, v);
+    return true;
+}
+
+static bool add_end(struct buf *b, const struct view *v)
+{
+    struct journal_event e;
+    size_t len;
+
+    if (!v->ended)
+        return true;
+    journal_parse(v->end.exited, v->end.exited_len, &e, &len);
+    return pb_add_time(b, 9, e.time_ns) && pb_add_element(b, 10, e.data, e.data_len);
+}
+
+static uint64_t state_of(const struct view *v)
+{
+    if (v->ended)
+        return v->end.last_seq != 0 ? STATE_CLOSED : STATE_EXITED;
+    return v->last_seq != 0 ? STATE_RUNNING : STATE_STARTING;
+}
+
+static bool add_text(struct buf *b, uint32_t number, const char *s)
+{
+    return pb_add_bytes(b, number, s, strlen(s));
+}
+
+static bool add_list(struct buf *b, uint32_t number, char *const *list)
+{
+    for (size_t i = 0; list != NULL && list[i] != NULL; i++)
+        if (!pb_add_element(b, number, list[i], strlen(list[i])))
+            return false;
+    return true;
+}
+
+static bool encode(const struct view *v, struct buf *b)
+{
+    const struct meta *m = &v->meta;
+
+    return add_text(b, 1, m->command_id) && pb_add_uint(b, 2, state_of(v)) &&
+           add_list(b, 3, m->args) && add_text(b, 4, m->cwd) && add_text(b, 5, m->user) &&
+           add_list(b, 6, m->env_names) && pb_add_uint(b, 7, v->pid.pid) &&
+           pb_add_time(b, 8, m->start_ns) && add_end(b, v) && pb_add_uint(b, 11, v->first_seq) &&
+           pb_add_uint(b, 12, v->last_seq) && pb_add_uint(b, 13, v->size) &&
+           pb_add_uint(b, 14, m->overflow) && pb_add_uint(b, 15, v->blocked) &&
+           pb_add_uint(b, 16, v->acked_seq) && pb_add_bytes(b, 17, m->digest, m->digest_len) &&
+           pb_add_uint(b, 18, m->protected);
+}
+
+bool show_command(const struct state *s, const char *id, struct buf *to, struct status *st)
+{
+    AUTO(buf_deinit) struct buf message = BUF_INIT(SHOW_MAX);
+    AUTO(view_deinit) struct view v = {.blocked = false};
+    AUTO_CLOSE int dir = -1;
+
+    if (!state_open_command(s, id, &dir, st) || !look(dir, &v, st))
+        return false;
+    if (!encode(&v, &message) || !pb_add_element(to, 1, buf_data(&message), buf_len(&message)))
+        return fault(st, RECORDER_INTERNAL, "the command is too large to be shown");
+    return true;
+}
+
+/* --- lists --- */
+
+struct entry {
+    int64_t start_ns;
+    char id[ID_MAX + 1];
+};
+
+struct entries {
+    const struct state *state;
+    struct entry *list; /* owned */
+    size_t n;
+};
+
+static void entries_deinit(struct entries *e)
+{
+    free(e->list);
+}
+
+static bool add_entry(void *arg, const char *name)
+{
+    struct entries *e = arg;
+    AUTO(meta_deinit) struct meta m = {0};
+    AUTO_CLOSE int dir = -1;
+    struct status ignored;
+
+    if (!id_is_valid(name) || !state_open_command(e->state, name, &dir, &ignored) ||
+        !meta_read(dir, &m, &ignored))
+        return true;
+    if ((e->n & (e->n + 1)) == 0)
+        e->list = xrealloc(e->list, 2 * (e->n + 1) * sizeof(*e->list));
+    e->list[e->n].start_ns = m.start_ns;
+    strcpy(e->list[e->n++].id, name);
+    return true;
+}
+
+static int by_age(const void *a, const void *b)
+{
+    const struct entry *left = a, *right = b;
+
+    if (left->start_ns != right->start_ns)
+        return left->start_ns < right->start_ns ? -1 : 1;
+    return strcmp(left->id, right->id);
+}
+
+static bool parse_token(const char *token, struct entry *ret, struct status *st)
+{
+    const char *end;
+    uint64_t ns;
+
+    if (!parse_u64(token, &end, &ns) || ns > INT64_MAX || *end != ':' || !id_is_valid(end + 1))
+        return fault(st, RECORDER_USAGE, "--after is <start time in ns>:<id>");
+    ret->start_ns = (int64_t)ns;
+    strcpy(ret->id, end + 1);
+    return true;
+}
+
+bool show_list(const struct state *s, const char *after, size_t limit, struct status *st)
+{
+    AUTO(entries_deinit) struct entries entries = {.state = s};
+    struct entry last = {.start_ns = -1};
+
+    if (after != NULL && !parse_token(after, &last, st))
+        return false;
+    for_each_name(s->commands, add_entry, &entries);
+    if (entries.n > 1)
+        qsort(entries.list, entries.n, sizeof(*entries.list), by_age);
+    for (size_t i = 0; i < entries.n && limit > 0; i++) {
+        AUTO(buf_deinit) struct buf frame = BUF_INIT(SHOW_MAX + 64);
+        struct status ignored;
+
+        if (by_age(&entries.list[i], &last) <= 0)
+            continue;
+        if (!show_command(s, entries.list[i].id, &frame, &ignored))
+            continue; /* removed meanwhile, or damaged: `show` says how */
+        if (!write_all(STDOUT_FILENO, buf_data(&frame), buf_len(&frame)))
+            return fault_errno(st, "the list cannot be written");
+        limit--;
+    }
+    return true;
+}

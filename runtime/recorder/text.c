@@ -1,0 +1,177 @@
+/* See text.h. Used by the follower. */
+#include "runtime/recorder/text.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/utf8.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+static struct text_stream *stream_of(struct text *t, enum journal_kind kind)
+{
+    return &t->streams[kind - JOURNAL_STDOUT];
+}
+
+/* Bytes are missing before the event: what was cut there stays so. */
+static void notice_gap(struct text_stream *s, const struct journal_event *e)
+{
+    if (e->offset != s->offset)
+        s->n = 0;
+}
+
+static void push(struct text_stream *s, const uint8_t *data, size_t len)
+{
+    size_t fresh = len < TEXT_TAIL ? len : TEXT_TAIL;
+    size_t kept = s->n < TEXT_TAIL - fresh ? s->n : TEXT_TAIL - fresh;
+
+    memmove(s->tail, s->tail + s->n - kept, kept);
+    memcpy(s->tail + kept, data + len - fresh, fresh);
+    s->n = kept + fresh;
+}
+
+void text_skip(struct text *t, const struct journal_event *e)
+{
+    struct text_stream *s = stream_of(t, e->kind);
+
+    notice_gap(s, e);
+    push(s, e->data, e->data_len);
+    s->offset = e->offset + e->data_len;
+}
+
+/* The start of a character that the tail ends in: the longest suffix that is valid so far. */
+static size_t cut_bytes(const struct text_stream *s)
+{
+    for (size_t n = s->n; n > 0; n--)
+        if (utf8_sequence(s->tail + s->n - n, n) == 0)
+            return n;
+    return 0;
+}
+
+static size_t convert(const uint8_t *in, size_t len, uint8_t *out)
+{
+    size_t at = 0, n = 0;
+
+    while (at < len) {
+        int step = utf8_sequence(in + at, len - at);
+
+        if (step == 0)
+            break; /* cut: the next event has the rest */
+        if (step > 0) {
+            memcpy(out + n, in + at, (size_t)step);
+            n += (size_t)step;
+            at += (size_t)step;
+        } else {
+            memcpy(out + n, "\xef\xbf\xbd", 3);
+            n += 3;
+            at += (size_t)-step;
+        }
+    }
+    return n;
+}
+
+size_t text_encode(struct text *t, const struct journal_event *e, uint8_t *to)
+{
+    static uint8_t in[TEXT_TAIL + JOURNAL_PAYLOAD_MAX], out[3 * sizeof(in)];
+    struct text_stream *s = stream_of(t, e->kind);
+    size_t cut, len;
+
+    if (e->data_len > JOURNAL_PAYLOAD_MAX)
+        return 0;
+    notice_gap(s, e);
+    cut = cut_bytes(s);
+    memcpy(in, s->tail + s->n - cut, cut);
+    if (e->data_len > 0)
+        memcpy(in + cut, e->data, e->data_len);
+    len = convert(in, cut + e->data_len, out);
+    text_skip(t, e);
+    return journal_encode_text(to, e->seq, e->time_ns, e->offset,
+                               (uint32_t)(e->kind - JOURNAL_STDOUT + 1), out, len);
+}
+
+/* --- looking back --- */
+
+struct look_back {
+    struct text_stream streams[TEXT_STREAMS]; /* found so far */
+    uint64_t begin[TEXT_STREAMS];             /* offset of the earliest event seen */
+    bool seen[TEXT_STREAMS];
+};
+
+/* Puts the tails of one segment in front of what is known from the ones behind it. */
+static void prepend(struct look_back *l, struct text *segment, const struct look_back *own)
+{
+    for (int i = 0; i < TEXT_STREAMS; i++) {
+        struct text_stream *later = &l->streams[i];
+
+        if (!own->seen[i])
+            continue;
+        if (!l->seen[i]) {
+            *later = segment->streams[i];
+        } else if (segment->streams[i].offset == l->begin[i]) {
+            struct text_stream whole = segment->streams[i];
+
+            push(&whole, later->tail, later->n);
+            memcpy(later->tail, whole.tail, whole.n);
+            later->n = whole.n;
+        }
+        l->seen[i] = true;
+        l->begin[i] = own->begin[i];
+    }
+}
+
+static void look_into(struct look_back *l, int fd)
+{
+    struct look_back own = {.seen = {false}};
+    struct text tails = {0};
+    struct segment_walk w;
+    struct journal_event e;
+
+    segment_walk_init(&w, fd, 0);
+    while (segment_walk_next(&w, &e) == JOURNAL_FRAME) {
+        int i = (int)e.kind - JOURNAL_STDOUT;
+
+        if (!event_is_output(&e))
+            continue;
+        if (!own.seen[i])
+            own.begin[i] = e.offset;
+        own.seen[i] = true;
+        text_skip(&tails, &e);
+    }
+    segment_walk_deinit(&w);
+    prepend(l, &tails, &own);
+}
+
+/*
+ * Whether nothing before the segment matters: each stream has its tail, or nothing came before it.
+ * A stream that was not seen has nothing before when the others account for all bytes.
+ */
+static bool is_enough(const struct look_back *l, const struct segment *s)
+{
+    uint64_t accounted = 0;
+    bool enough = true;
+
+    for (int i = 0; i < TEXT_STREAMS; i++)
+        accounted += l->seen[i] ? l->begin[i] : 0;
+    for (int i = 0; i < TEXT_STREAMS; i++) {
+        if (l->seen[i])
+            enough &= l->streams[i].n == TEXT_TAIL || l->begin[i] == 0;
+        else
+            enough &= accounted == s->bytes_before;
+    }
+    return enough;
+}
+
+void text_look_back(struct text *t, int dir, const struct segments *s, size_t i)
+{
+    struct look_back l = {.seen = {false}};
+
+    while (i-- > 0) {
+        AUTO_CLOSE int fd = segment_open(dir, &s->list[i], O_RDONLY);
+
+        if (fd < 0)
+            break;
+        look_into(&l, fd);
+        if (is_enough(&l, &s->list[i]))
+            break;
+    }
+    memcpy(t->streams, l.streams, sizeof(t->streams));
+}

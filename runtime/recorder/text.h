@@ -1,0 +1,33 @@
+/*
+ * Output as text, event by event: what is no UTF-8 becomes U+FFFD, and a character that is cut in
+ * two goes out whole with the later event. What an event becomes depends on the last three bytes of
+ * its stream before it and on nothing else, so a reader that resumes anywhere gets the same text.
+ */
+#pragma once
+
+#include "common/journal/journal.h"
+#include "runtime/recorder/segments.h"
+
+enum { TEXT_TAIL = 3, TEXT_STREAMS = 3 };
+
+struct text_stream {
+    uint8_t tail[TEXT_TAIL]; /* the last bytes, oldest first */
+    size_t n;
+    uint64_t offset; /* of what comes next */
+};
+
+struct text {
+    struct text_stream streams[TEXT_STREAMS]; /* stdout, stderr, terminal */
+};
+
+/* Takes note of an output event that is not wanted. */
+void text_skip(struct text *t, const struct journal_event *e);
+
+/*
+ * Writes the Text event of an output event as a frame to to (room: JOURNAL_FRAME_MAX), and takes
+ * note of it. Returns its length; 0 when the event is larger than any that a recorder writes.
+ */
+size_t text_encode(struct text *t, const struct journal_event *e, uint8_t *to);
+
+/* Finds the tails as they were where segment i starts. */
+void text_look_back(struct text *t, int dir, const struct segments *s, size_t i);

@@ -28,7 +28,8 @@
  *   show --id=ID            prints one frame holding a sandbox.v1.Command
  *   list [--after=TOKEN] [--limit=N]
  *                           prints one such frame per command, oldest first. The order is by start
- *                           time, then id; TOKEN is "<start time ns>:<id>" of the last one seen
+ *                           time, then id; TOKEN is "<start time ns>:<id>" of the last one seen;
+ *                           args and env_names are cut after 4096 bytes each, so that a page is small
  *   version                 prints the version and the journal format version
  *
  * Every verb that fails writes one sentence in UTF-8 to stderr.

@@ -1,0 +1,610 @@
+/*
+ * RunCommand and Logs: a view of one command's journal, from any event on. RunCommand is Logs whose
+ * first follower also starts the command, unless its id exists; from then on they are the same.
+ *
+ * A follower in the sandbox is disposable. When the way to it breaks, the next one starts at the
+ * last delivered event + 1, inside the same client stream; before each new one the control plane is
+ * asked for the sandbox's state, so that a paused sandbox is not woken and one that is gone ends
+ * the stream. Everything runs on the call's worker: callbacks record a fact and call follow_step(),
+ * which does what is possible now.
+ *
+ * Invariant: what was sent to the client is exactly the events up to relay.check.last_seq.
+ */
+#include "service/handlers/follow.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/list.h"
+#include "common/base/mem.h"
+#include "common/journal/verbs.h"
+#include "sandbox/v1/commands.pb-c.h"
+#include "sandbox/v1/errors.pb-c.h"
+#include "service/app.h"
+#include "service/e2b/e2b.h"
+#include "service/handlers/command_spec.h"
+#include "service/handlers/recorder_result.h"
+#include "service/handlers/relay.h"
+#include "service/handlers/validate.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    ATTEMPTS_BEFORE_FIRST_EVENT = 3, /* the caller waits for an answer: say soon that E2B is down */
+    BACKOFF_FIRST_MS = 100,
+    BACKOFF_MAX_MS = 5000,
+    PAUSED_POLL_MS = 2000,
+    KILL_TRIES = 4, /* a command that is being claimed right now is not found yet */
+    KILL_AGAIN_MS = 500,
+    KILL_DEADLINE_MS = 30000,
+};
+
+/* A stream that delivered events is not given up before E2B was away for this long. */
+static const int64_t give_up_after_ns = 120 * NS_PER_S;
+
+enum follow_state {
+    FOLLOW_OPEN,     /* a follower runs, or is being started */
+    FOLLOW_WAITING,  /* for the next attempt, or for a paused sandbox */
+    FOLLOW_PROBING,  /* the control plane is asked for the sandbox's state */
+    FOLLOW_KILLING,  /* the client is gone and wanted the command to go with it */
+    FOLLOW_FINISHED, /* the client has its answer; operations may still come back */
+};
+
+struct follow {
+    struct call *call; /* borrowed: it owns this */
+    const struct app *app;
+    enum follow_state state;
+    char sandbox_id[VALIDATE_ID_MAX + 1];
+    char command_id[VALIDATE_ID_MAX + 1];
+
+    /* What each follower is asked for. */
+    uint8_t *spec; /* owned; until an event proves that the command exists; NULL for Logs */
+    size_t spec_len;
+    uint8_t digest[COMMAND_DIGEST_LEN];
+    const char *until; /* exited, closed or now */
+    bool text;
+    bool kill_on_disconnect;
+
+    struct relay relay;
+    bool announced; /* the first message, with the command's id, was sent */
+    bool delivered; /* an event was */
+
+    struct e2b_stream *stream; /* owned; of the present follower */
+    bool stream_done;          /* its op came back; bytes may be left to take */
+    struct e2b_op op;          /* of the stream, the probe or the kill: one at a time */
+    bool op_running;
+    struct e2b_output output;
+    struct e2b_sandbox sandbox; /* the probe's answer */
+
+    int failures;            /* since the last event */
+    int64_t broken_since_ns; /* monotonic; 0: not broken */
+    bool paused;             /* said by the last probe */
+    int kills;               /* tried so far */
+    struct call_timer heartbeat;
+    struct call_timer again;
+};
+
+static void follow_step(struct follow *f);
+static void open_follower(struct follow *f);
+static void start_kill(struct follow *f);
+
+static void enter(struct follow *f, enum follow_state state)
+{
+    if (f->state != FOLLOW_FINISHED)
+        f->state = state;
+}
+
+/* --- ending --- */
+
+static void finish(struct follow *f, const struct status *st)
+{
+    if (f->state == FOLLOW_FINISHED)
+        return;
+    enter(f, FOLLOW_FINISHED);
+    if (f->op_running && st->code != CODE_OK)
+        e2b_cancel(&f->op);
+    call_finish(f->call, st);
+}
+
+/* Every failure tells where to go on. */
+static void finish_failed(struct follow *f, struct status st)
+{
+    status_detail(&st, "command_id", "%s", f->command_id);
+    status_detail(&st, "last_seq", "%" PRIu64, f->relay.check.last_seq);
+    finish(f, &st);
+}
+
+static bool is_complete(const struct follow *f)
+{
+    if (strcmp(f->until, "closed") == 0)
+        return f->relay.check.closed;
+    if (strcmp(f->until, "exited") == 0)
+        return f->relay.check.exited;
+    return false; /* "now": the follower decides */
+}
+
+static void destroy(void *state)
+{
+    struct follow *f = state;
+
+    relay_deinit(&f->relay);
+    free(f->spec);
+    free(f->output.out);
+    e2b_sandbox_deinit(&f->sandbox);
+    free(f);
+}
+
+/* --- sending --- */
+
+static void restart_heartbeat(struct follow *f)
+{
+    call_timer_start(f->call, &f->heartbeat,
+                     clock_monotonic_ns() + f->app->config->heartbeat_ms * NS_PER_MS);
+}
+
+/* RunCommandResponse and LogsResponse have the same shape, so one serves for both. */
+static void send_heartbeat(struct follow *f)
+{
+    Sandbox__V1__RunCommandResponse m = SANDBOX__V1__RUN_COMMAND_RESPONSE__INIT;
+
+    m.last_seq = f->relay.check.last_seq;
+    if (!f->announced)
+        m.command_id = f->command_id;
+    else if (f->paused)
+        m.state = SANDBOX__V1__STREAM_STATE__STREAM_STATE_SANDBOX_PAUSED;
+    else if (f->state == FOLLOW_OPEN)
+        m.state = SANDBOX__V1__STREAM_STATE__STREAM_STATE_LIVE;
+    else
+        m.state = SANDBOX__V1__STREAM_STATE__STREAM_STATE_RECONNECTING;
+    f->announced = true;
+    call_send(f->call, &m.base);
+    restart_heartbeat(f);
+}
+
+static void on_heartbeat(struct call_timer *timer)
+{
+    struct follow *f = container_of(timer, struct follow, heartbeat);
+
+    if (f->state == FOLLOW_FINISHED)
+        return;
+    if (call_can_send(f->call))
+        send_heartbeat(f);
+    else
+        restart_heartbeat(f); /* the client does not read: it needs no sign of life from us */
+}
+
+static void note_progress(struct follow *f)
+{
+    f->delivered = true;
+    f->failures = 0;
+    f->broken_since_ns = 0;
+    f->paused = false;
+    free(TAKE(f->spec));
+}
+
+/* Sends what the follower wrote next. Returns false when there is nothing to send now. */
+static bool send_next(struct follow *f)
+{
+    uint8_t *block, *start;
+    size_t len, message_len;
+
+    if (!e2b_stream_take(f->stream, relay_headroom(&f->relay), &block, &len))
+        return false;
+    switch (relay_feed(&f->relay, block, len, &start, &message_len)) {
+    case RELAY_MESSAGE:
+        note_progress(f);
+        call_send_bytes_take(f->call, block, start, message_len, false);
+        restart_heartbeat(f);
+        return true;
+    case RELAY_NOTHING:
+        free(block);
+        return true;
+    case RELAY_CORRUPT:
+        break;
+    }
+    free(block);
+
+    struct status st;
+
+    status_set(&st, CODE_DATA_LOSS, SANDBOX__V1__ERROR_REASON__ERROR_REASON_JOURNAL_CORRUPT,
+               "the record of command %s does not hold together after event %" PRIu64
+               ": it was changed from inside the sandbox",
+               f->command_id, f->relay.check.last_seq);
+    finish_failed(f, st);
+    return false;
+}
+
+/* --- the way to the sandbox --- */
+
+static void op_start(struct follow *f, void (*done)(struct e2b_op *op), int64_t deadline_ns)
+{
+    f->op = (struct e2b_op){
+        .executor = call_executor(f->call),
+        .done = done,
+        .deadline_ns = deadline_ns,
+    };
+    f->op_running = true;
+    call_ref(f->call);
+}
+
+static struct follow *op_back(struct e2b_op *op)
+{
+    struct follow *f = container_of(op, struct follow, op);
+
+    f->op_running = false;
+    return f;
+}
+
+static void on_stream_readable(struct e2b_op *op)
+{
+    follow_step(container_of(op, struct follow, op));
+}
+
+static void drop_stream(struct follow *f)
+{
+    if (f->stream != NULL)
+        e2b_stream_free(TAKE(f->stream));
+    f->stream_done = false;
+}
+
+static void on_stream_done(struct e2b_op *op)
+{
+    struct follow *f = op_back(op);
+
+    f->stream_done = true;
+    if (f->state == FOLLOW_KILLING) {
+        drop_stream(f);
+        start_kill(f);
+    } else if (f->state == FOLLOW_FINISHED) {
+        drop_stream(f);
+    } else {
+        follow_step(f);
+    }
+    call_unref(f->call);
+}
+
+static void open_follower(struct follow *f)
+{
+    char who[VALIDATE_ID_MAX + 8], from[32], until[24];
+    const char *args[8];
+    int n = 0;
+
+    snprintf(who, sizeof(who), "--id=%s", f->command_id);
+    snprintf(from, sizeof(from), "--from=%" PRIu64, f->relay.check.last_seq + 1);
+    snprintf(until, sizeof(until), "--until=%s", f->until);
+    args[n++] = f->spec != NULL ? "run" : "follow";
+    if (f->spec == NULL)
+        args[n++] = who;
+    args[n++] = from;
+    args[n++] = until;
+    if (f->text)
+        args[n++] = "--text";
+    args[n] = NULL;
+
+    enter(f, FOLLOW_OPEN);
+    relay_cut(&f->relay);
+    free(TAKE(f->output.out));
+    f->output = (struct e2b_output){0};
+    op_start(f, on_stream_done, INT64_MAX);
+    f->stream = e2b_stream_start(f->app->e2b, &f->op, f->sandbox_id, args, f->spec, f->spec_len,
+                                 on_stream_readable, &f->output);
+}
+
+static void on_probed(struct e2b_op *op);
+
+static void on_again(struct call_timer *timer)
+{
+    struct follow *f = container_of(timer, struct follow, again);
+
+    if (f->state == FOLLOW_KILLING) {
+        start_kill(f);
+    } else if (f->state == FOLLOW_WAITING) {
+        enter(f, FOLLOW_PROBING);
+        e2b_sandbox_deinit(&f->sandbox);
+        op_start(f, on_probed, INT64_MAX);
+        e2b_get(f->app->e2b, &f->op, f->sandbox_id, &f->sandbox);
+    }
+}
+
+static void wait_ms(struct follow *f, int64_t ms)
+{
+    call_timer_start(f->call, &f->again, clock_monotonic_ns() + ms * NS_PER_MS);
+}
+
+/* Half to all of an exponential step: many streams break at once when an edge restarts. */
+static int64_t backoff_ms(int failures)
+{
+    int64_t step = BACKOFF_MAX_MS;
+
+    if (failures <= 1)
+        return 0;
+    if (failures < 8)
+        step = (int64_t)BACKOFF_FIRST_MS << (failures - 2);
+    if (step > BACKOFF_MAX_MS)
+        step = BACKOFF_MAX_MS;
+    return step / 2 + random() % (step / 2 + 1);
+}
+
+static bool should_give_up(const struct follow *f)
+{
+    if (!f->delivered)
+        return f->failures >= ATTEMPTS_BEFORE_FIRST_EVENT;
+    return clock_monotonic_ns() - f->broken_since_ns > give_up_after_ns;
+}
+
+/* The way broke, for a reason that time may heal. */
+static void try_again(struct follow *f, const struct status *why)
+{
+    if (f->broken_since_ns == 0)
+        f->broken_since_ns = clock_monotonic_ns();
+    f->failures++;
+    if (should_give_up(f)) {
+        finish_failed(f, *why);
+        return;
+    }
+
+    int64_t ms = backoff_ms(f->failures);
+
+    enter(f, FOLLOW_WAITING);
+    wait_ms(f, why->retry_ms > ms ? why->retry_ms : ms);
+}
+
+static bool may_heal(const struct status *st)
+{
+    return st->code == CODE_UNAVAILABLE || st->code == CODE_RESOURCE_EXHAUSTED ||
+           st->code == CODE_DEADLINE_EXCEEDED;
+}
+
+static void on_probed(struct e2b_op *op)
+{
+    struct follow *f = op_back(op);
+
+    if (f->state == FOLLOW_KILLING) {
+        start_kill(f);
+    } else if (f->state == FOLLOW_PROBING && op->st.code != CODE_OK) {
+        if (may_heal(&op->st))
+            try_again(f, &op->st);
+        else
+            finish_failed(f, op->st);
+    } else if (f->state == FOLLOW_PROBING && f->sandbox.state == E2B_PAUSED) {
+        bool news = !f->paused;
+
+        f->paused = true;
+        f->broken_since_ns = 0;
+        enter(f, FOLLOW_WAITING);
+        wait_ms(f, PAUSED_POLL_MS);
+        if (news && call_can_send(f->call))
+            send_heartbeat(f);
+    } else if (f->state == FOLLOW_PROBING) {
+        f->paused = false;
+        open_follower(f);
+    }
+    call_unref(f->call);
+}
+
+/* The follower ended and everything it wrote was taken. */
+static void conclude(struct follow *f)
+{
+    struct status st = f->op.st;
+    struct e2b_output *out = &f->output;
+
+    drop_stream(f);
+    relay_cut(&f->relay);
+    if (st.code != CODE_OK) {
+        if (may_heal(&st))
+            try_again(f, &st);
+        else
+            finish_failed(f, st);
+        return;
+    }
+    if (out->exit_code == RECORDER_OK && strcmp(f->until, "now") == 0) {
+        finish(f, &STATUS_INIT);
+        return;
+    }
+
+    switch (recorder_result(out, f->command_id, f->digest, &st)) {
+    case RECORDER_RESULT_OK:
+        /* It ended well but not at the end: its stream was cut where nobody could see it. */
+        status_set(&st, CODE_UNAVAILABLE, SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_UNAVAILABLE,
+                   "the stream of command %s ended early", f->command_id);
+        try_again(f, &st);
+        break;
+    case RECORDER_RESULT_RETRY:
+        try_again(f, &st);
+        break;
+    case RECORDER_RESULT_FAILED:
+        finish_failed(f, st);
+        break;
+    }
+}
+
+/* Does everything that is possible now. */
+static void follow_step(struct follow *f)
+{
+    while (f->state == FOLLOW_OPEN && f->stream != NULL && call_can_send(f->call)) {
+        if (!f->announced) {
+            send_heartbeat(f);
+        } else if (!send_next(f)) {
+            if (f->state == FOLLOW_OPEN && f->stream_done)
+                conclude(f);
+            return;
+        } else if (is_complete(f)) {
+            finish(f, &STATUS_INIT);
+        }
+    }
+}
+
+/* --- what the client's side tells --- */
+
+static void on_sent(void *state)
+{
+    follow_step(state);
+}
+
+static void on_killed(struct e2b_op *op)
+{
+    struct follow *f = op_back(op);
+    bool found = op->st.code == CODE_OK && f->output.exit_code != RECORDER_NOT_FOUND;
+
+    if (found || f->kills >= KILL_TRIES) {
+        struct status st;
+
+        status_set(&st, CODE_CANCELLED, 0, "the client went away; its command was %s",
+                   found ? "killed" : "not found");
+        finish(f, &st);
+    } else {
+        wait_ms(f, KILL_AGAIN_MS);
+    }
+    call_unref(f->call);
+}
+
+static void start_kill(struct follow *f)
+{
+    char who[VALIDATE_ID_MAX + 8];
+    const char *args[] = {"signal", who, "--signal=9", "--target=tree", NULL};
+
+    f->kills++;
+    snprintf(who, sizeof(who), "--id=%s", f->command_id);
+    free(TAKE(f->output.out));
+    f->output = (struct e2b_output){0};
+    op_start(f, on_killed, clock_monotonic_ns() + KILL_DEADLINE_MS * NS_PER_MS);
+    e2b_verb(f->app->e2b, &f->op, f->sandbox_id, args, NULL, 0, true, &f->output);
+}
+
+static void on_gone(void *state)
+{
+    struct follow *f = state;
+
+    if (f->kill_on_disconnect && !f->relay.check.exited && f->state != FOLLOW_FINISHED) {
+        enter(f, FOLLOW_KILLING);
+        if (f->op_running)
+            e2b_cancel(&f->op); /* its done starts the kill */
+        else
+            start_kill(f);
+        return;
+    }
+
+    struct status st;
+
+    status_set(&st, call_end_reason(f->call), SANDBOX__V1__ERROR_REASON__ERROR_REASON_DEADLINE,
+               "the caller stopped waiting; the command goes on");
+    finish_failed(f, st);
+}
+
+static void on_drain(void *state)
+{
+    struct follow *f = state;
+    struct status st;
+
+    if (f->state == FOLLOW_KILLING)
+        return;
+    status_set(&st, CODE_UNAVAILABLE, SANDBOX__V1__ERROR_REASON__ERROR_REASON_POD_DRAINING,
+               "this pod is about to stop; the command goes on: continue from event %" PRIu64
+               " on another pod",
+               f->relay.check.last_seq + 1);
+    st.retry_ms = 1;
+    finish_failed(f, st);
+}
+
+static const struct call_handler handler = {
+    .on_sent = on_sent,
+    .on_gone = on_gone,
+    .on_drain = on_drain,
+    .destroy = destroy,
+};
+
+/* --- starting --- */
+
+static const char *until_name(bool follow, Sandbox__V1__Until until)
+{
+    if (!follow)
+        return "now";
+    return until == SANDBOX__V1__UNTIL__UNTIL_CLOSED ? "closed" : "exited";
+}
+
+static bool check_view(Sandbox__V1__Encoding encoding, Sandbox__V1__Until until, struct status *st)
+{
+    const int reason = SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD;
+
+    if (encoding > SANDBOX__V1__ENCODING__ENCODING_TEXT)
+        return status_bad_field(st, reason, "encoding", "encoding %d is not known here",
+                                (int)encoding);
+    if (until > SANDBOX__V1__UNTIL__UNTIL_CLOSED)
+        return status_bad_field(st, reason, "until", "until %d is not known here", (int)until);
+    return true;
+}
+
+static struct follow *follow_new(struct call *c, const char *sandbox_id, const char *command_id,
+                                 uint64_t from_seq)
+{
+    struct follow *f = xcalloc(1, sizeof(*f));
+
+    f->call = c;
+    f->app = call_app(c);
+    f->heartbeat.run = on_heartbeat;
+    f->again.run = on_again;
+    snprintf(f->sandbox_id, sizeof(f->sandbox_id), "%s", sandbox_id);
+    snprintf(f->command_id, sizeof(f->command_id), "%s", command_id);
+    relay_init(&f->relay, from_seq);
+    return f;
+}
+
+static void follow_begin(struct follow *f, bool announce)
+{
+    call_set_handler(f->call, &handler, f);
+    if (announce)
+        send_heartbeat(f);
+    else
+        restart_heartbeat(f);
+    open_follower(f);
+}
+
+void run_command_start(struct call *c, const ProtobufCMessage *message)
+{
+    const Sandbox__V1__RunCommandRequest *r = (const Sandbox__V1__RunCommandRequest *)message;
+    struct status st = STATUS_INIT;
+    bool make_id = r->command_id[0] == '\0';
+    char made[COMMAND_ID_MADE_LEN + 1];
+
+    if (!validate_id("sandbox_id", r->sandbox_id, &st) ||
+        !validate_optional_id("command_id", r->command_id, &st) ||
+        !check_view(r->encoding, r->until, &st)) {
+        call_finish(c, &st);
+        return;
+    }
+    if (make_id)
+        command_id_make(made);
+
+    struct follow *f = follow_new(c, r->sandbox_id, make_id ? made : r->command_id, r->from_seq);
+
+    if (!command_spec_make(r, f->command_id, &f->spec, &f->spec_len, f->digest, &st)) {
+        destroy(f);
+        call_finish(c, &st);
+        return;
+    }
+    f->until = until_name(true, r->until);
+    f->text = r->encoding == SANDBOX__V1__ENCODING__ENCODING_TEXT;
+    f->kill_on_disconnect = r->on_disconnect == SANDBOX__V1__ON_DISCONNECT__ON_DISCONNECT_KILL;
+    /* A caller that does not know the id yet must learn it before anything can happen under it. */
+    follow_begin(f, make_id);
+}
+
+void logs_start(struct call *c, const ProtobufCMessage *message)
+{
+    const Sandbox__V1__LogsRequest *r = (const Sandbox__V1__LogsRequest *)message;
+    struct status st = STATUS_INIT;
+
+    if (!validate_id("sandbox_id", r->sandbox_id, &st) ||
+        !validate_id("command_id", r->command_id, &st) || !check_view(r->encoding, r->until, &st)) {
+        call_finish(c, &st);
+        return;
+    }
+
+    struct follow *f = follow_new(c, r->sandbox_id, r->command_id, r->from_seq);
+
+    f->until = until_name(r->follow, r->until);
+    f->text = r->encoding == SANDBOX__V1__ENCODING__ENCODING_TEXT;
+    follow_begin(f, false);
+}

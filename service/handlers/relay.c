@@ -1,0 +1,92 @@
+/* See relay.h. Runs on the call's worker, once per block of the stream. */
+#include "service/handlers/relay.h"
+
+#include "common/base/mem.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum { LAST_SEQ_TAG = 0x10 }; /* field 2 of RunCommandResponse, a varint */
+
+void relay_init(struct relay *r, uint64_t from_seq)
+{
+    *r = (struct relay){.check.last_seq = from_seq > 0 ? from_seq - 1 : 0};
+}
+
+void relay_deinit(struct relay *r)
+{
+    relay_cut(r);
+}
+
+void relay_cut(struct relay *r)
+{
+    free(r->rest);
+    r->rest = NULL;
+    r->rest_len = 0;
+}
+
+size_t relay_headroom(const struct relay *r)
+{
+    return RELAY_PREFIX_MAX + r->rest_len;
+}
+
+/* Writes last_seq so that it ends at end; returns where it starts. */
+static uint8_t *put_last_seq(uint8_t *end, uint64_t seq)
+{
+    uint8_t bytes[RELAY_PREFIX_MAX];
+    size_t n = 0;
+
+    bytes[n++] = LAST_SEQ_TAG;
+    while (seq >= 0x80) {
+        bytes[n++] = (uint8_t)(seq | 0x80);
+        seq >>= 7;
+    }
+    bytes[n++] = (uint8_t)seq;
+    return memcpy(end - n, bytes, n);
+}
+
+/* Walks whole frames from data on. Returns how many bytes they take; false when one is bad. */
+static bool walk(struct relay *r, const uint8_t *data, size_t len, size_t *ret_whole)
+{
+    size_t at = 0;
+
+    for (;;) {
+        struct journal_event event;
+        size_t frame;
+
+        switch (at < len ? journal_parse(data + at, len - at, &event, &frame) : JOURNAL_PARTIAL) {
+        case JOURNAL_FRAME:
+            if (!journal_check_next(&r->check, &event))
+                return false;
+            at += frame;
+            break;
+        case JOURNAL_PARTIAL:
+            *ret_whole = at;
+            return true;
+        case JOURNAL_CORRUPT:
+            return false;
+        }
+    }
+}
+
+enum relay_result relay_feed(struct relay *r, uint8_t *block, size_t len, uint8_t **ret_start,
+                             size_t *ret_len)
+{
+    uint8_t *frames = block + RELAY_PREFIX_MAX;
+    size_t total = r->rest_len + len, whole;
+
+    if (r->rest_len > 0)
+        memcpy(frames, r->rest, r->rest_len);
+    relay_cut(r);
+    if (!walk(r, frames, total, &whole))
+        return RELAY_CORRUPT;
+    if (whole < total) {
+        r->rest_len = total - whole;
+        r->rest = xmemdup(frames + whole, r->rest_len);
+    }
+    if (whole == 0)
+        return RELAY_NOTHING;
+    *ret_start = put_last_seq(frames, r->check.last_seq);
+    *ret_len = (size_t)(frames + whole - *ret_start);
+    return RELAY_MESSAGE;
+}

@@ -1,0 +1,170 @@
+#include <cmocka.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/cleanup.h"
+#include "recorder/v1/recorder.pb-c.h"
+#include "service/handlers/command_spec.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct made {
+    uint8_t *bytes; /* owned */
+    size_t len;
+    uint8_t digest[COMMAND_DIGEST_LEN];
+    struct status st;
+};
+
+static bool make(const Sandbox__V1__RunCommandRequest *r, struct made *m)
+{
+    *m = (struct made){0};
+    return command_spec_make(r, "c1", &m->bytes, &m->len, m->digest, &m->st);
+}
+
+static Sandbox__V1__RunCommandRequest shell(const char *line)
+{
+    Sandbox__V1__RunCommandRequest r = SANDBOX__V1__RUN_COMMAND_REQUEST__INIT;
+
+    r.sandbox_id = (char *)"isandbox";
+    r.command_case = SANDBOX__V1__RUN_COMMAND_REQUEST__COMMAND_SHELL;
+    r.shell = (char *)line;
+    return r;
+}
+
+typedef Sandbox__V1__RunCommandRequest__EnvsEntry env_entry;
+
+static env_entry env(const char *name, const char *value)
+{
+    env_entry e = SANDBOX__V1__RUN_COMMAND_REQUEST__ENVS_ENTRY__INIT;
+
+    e.key = (char *)name;
+    e.value = (char *)value;
+    return e;
+}
+
+static void test_a_spec_is_whole_and_has_the_defaults(void **state)
+{
+    Sandbox__V1__RunCommandRequest r = shell("make -j2");
+    struct made m;
+
+    assert_true(make(&r, &m));
+
+    Recorder__V1__SpecFile *file = recorder__v1__spec_file__unpack(NULL, m.len, m.bytes);
+
+    assert_non_null(file);
+    assert_string_equal(file->end, "end");
+    assert_int_equal(file->command->n_args, 4);
+    assert_string_equal(file->command->args[0], "/bin/bash");
+    assert_string_equal(file->command->args[3], "make -j2");
+    assert_string_equal(file->command->command_id, "c1");
+    assert_string_equal(file->command->sandbox_id, "isandbox");
+    assert_int_equal(file->command->max_journal_bytes, 64 << 20);
+    assert_int_equal(file->command->overflow, SANDBOX__V1__OVERFLOW__OVERFLOW_KEEP_UP);
+    assert_int_equal(file->command->timeout_ms, 0);
+    assert_memory_equal(file->command->digest.data, m.digest, COMMAND_DIGEST_LEN);
+    recorder__v1__spec_file__free_unpacked(file, NULL);
+    free(m.bytes);
+}
+
+static void test_the_digest_is_of_what_runs_not_of_how_it_is_read(void **state)
+{
+    env_entry a = env("A", "1"), b = env("B", "2");
+    env_entry *forth[] = {&a, &b}, *back[] = {&b, &a};
+    Sandbox__V1__RunCommandRequest r = shell("make");
+    struct made first, second;
+
+    r.envs = forth;
+    r.n_envs = 2;
+    assert_true(make(&r, &first));
+    r.envs = back;
+    r.from_seq = 77;
+    r.encoding = SANDBOX__V1__ENCODING__ENCODING_TEXT;
+    r.overflow = SANDBOX__V1__OVERFLOW__OVERFLOW_KEEP_UP; /* what unset means */
+    assert_true(make(&r, &second));
+    assert_memory_equal(first.digest, second.digest, COMMAND_DIGEST_LEN);
+    free(second.bytes);
+
+    b.value = (char *)"3";
+    assert_true(make(&r, &second));
+    assert_memory_not_equal(first.digest, second.digest, COMMAND_DIGEST_LEN);
+    free(second.bytes);
+    free(first.bytes);
+}
+
+static void expect_refused(const Sandbox__V1__RunCommandRequest *r, const char *field)
+{
+    struct made m;
+
+    assert_false(make(r, &m));
+    assert_int_equal(m.st.code, CODE_INVALID_ARGUMENT);
+    assert_string_equal(m.st.field, field);
+    assert_null(m.bytes);
+}
+
+static void test_bad_requests_name_the_field(void **state)
+{
+    Sandbox__V1__RunCommandRequest r = shell("");
+    Sandbox__V1__Argv none = SANDBOX__V1__ARGV__INIT;
+    env_entry bad = env("A=B", "1");
+    env_entry *envs[] = {&bad};
+    Google__Protobuf__Duration negative = GOOGLE__PROTOBUF__DURATION__INIT;
+
+    expect_refused(&r, "shell");
+    r.command_case = SANDBOX__V1__RUN_COMMAND_REQUEST__COMMAND__NOT_SET;
+    expect_refused(&r, "command");
+    r.command_case = SANDBOX__V1__RUN_COMMAND_REQUEST__COMMAND_ARGV;
+    r.argv = &none;
+    expect_refused(&r, "argv.args");
+
+    AUTO_FREE char *long_line = malloc(200001);
+
+    memset(long_line, 'x', 200000);
+    long_line[200000] = '\0';
+    r = shell(long_line);
+    expect_refused(&r, "command");
+
+    r = shell("make");
+    r.envs = envs;
+    r.n_envs = 1;
+    expect_refused(&r, "envs");
+    r.n_envs = 0;
+    negative.seconds = -1;
+    r.timeout = &negative;
+    expect_refused(&r, "timeout");
+    negative.seconds = INT64_MAX;
+    expect_refused(&r, "timeout");
+    r.timeout = NULL;
+    r.max_journal_bytes = 1000;
+    expect_refused(&r, "max_journal_bytes");
+    r.max_journal_bytes = 0;
+    r.overflow = 9;
+    expect_refused(&r, "overflow");
+    r.overflow = 0;
+    r.user = (char *)"root; rm";
+    expect_refused(&r, "user");
+}
+
+static void test_made_ids_are_ids_and_differ(void **state)
+{
+    char a[COMMAND_ID_MADE_LEN + 1], b[COMMAND_ID_MADE_LEN + 1];
+
+    command_id_make(a);
+    command_id_make(b);
+    assert_int_equal(strspn(a, "0123456789abcdef"), COMMAND_ID_MADE_LEN);
+    assert_string_not_equal(a, b);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_a_spec_is_whole_and_has_the_defaults),
+        cmocka_unit_test(test_the_digest_is_of_what_runs_not_of_how_it_is_read),
+        cmocka_unit_test(test_bad_requests_name_the_field),
+        cmocka_unit_test(test_made_ids_are_ids_and_differ),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -2,11 +2,12 @@
  * The stream against a client and an E2B made by hand: both seams (call.h, e2b.h) are replaced
  * here, so every order of events can be played, with no thread and no network.
  */
-#include <cmocka.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <cmocka.h>
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"

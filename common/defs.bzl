@@ -86,3 +86,34 @@ def musl_static_binary(name, srcs, copts = [], sanitized = None, **kwargs):
         executable = True,
         **kwargs
     )
+
+def embed_binary(name, src, symbol, **kwargs):
+    """Makes a file's bytes part of a program.
+
+    Args:
+      name: a library with the header NAME.h, which declares
+        extern const uint8_t SYMBOL_start[], SYMBOL_end[].
+      src: the file.
+      symbol: see name.
+      **kwargs: passed on.
+    """
+    native.genrule(
+        name = name + "_object",
+        srcs = [src],
+        outs = [name + ".o", name + ".h"],
+        cmd = """
+out=$$PWD/$(RULEDIR)/%s; work=$$(mktemp -d); cp $< $$work/%s
+(cd $$work && ld -r -b binary -z noexecstack %s -o %s.o &&
+ objcopy --redefine-sym _binary_%s_start=%s_start --redefine-sym _binary_%s_end=%s_end \
+         --rename-section .data=.rodata,alloc,load,readonly,data,contents %s.o $$out.o)
+result=$$?; rm -rf $$work
+printf '#pragma once\\n\\n#include <stdint.h>\\n\\nextern const uint8_t %s_start[], %s_end[];\\n' \
+    >$$out.h; exit $$result
+""" % (name, symbol, symbol, symbol, symbol, symbol, symbol, symbol, symbol, symbol, symbol),
+    )
+    cc_library(
+        name = name,
+        srcs = [name + ".o"],
+        hdrs = [name + ".h"],
+        **kwargs
+    )

@@ -3,10 +3,8 @@
 
 struct config;
 struct e2b;
-struct reflection_index;
 
 struct app {
-    const struct config *config;                 /* borrowed */
-    struct e2b *e2b;                             /* borrowed */
-    const struct reflection_index *descriptions; /* borrowed: what reflection answers from */
+    const struct config *config; /* borrowed */
+    struct e2b *e2b;             /* borrowed */
 };

@@ -20,6 +20,7 @@
 #include "sandbox/v1/commands.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/app.h"
+#include "service/config.h"
 #include "service/e2b/e2b.h"
 #include "service/handlers/command_spec.h"
 #include "service/handlers/recorder_result.h"
@@ -68,7 +69,7 @@ struct follow {
     bool kill_on_disconnect;
 
     struct relay relay;
-    bool announced; /* the first message, with the command's id, was sent */
+    bool announced; /* a message with the command's id was sent */
     bool delivered; /* an event was */
 
     struct e2b_stream *stream; /* owned; of the present follower */
@@ -192,8 +193,10 @@ static bool send_next(struct follow *f)
 
     if (!e2b_stream_take(f->stream, relay_headroom(&f->relay), &block, &len))
         return false;
-    switch (relay_feed(&f->relay, block, len, &start, &message_len)) {
+    switch (relay_feed(&f->relay, block, len, f->announced ? NULL : f->command_id, &start,
+                       &message_len)) {
     case RELAY_MESSAGE:
+        f->announced = true;
         note_progress(f);
         call_send_bytes_take(f->call, block, start, message_len, false);
         restart_heartbeat(f);
@@ -424,15 +427,13 @@ static void conclude(struct follow *f)
 static void follow_step(struct follow *f)
 {
     while (f->state == FOLLOW_OPEN && f->stream != NULL && call_can_send(f->call)) {
-        if (!f->announced) {
-            send_heartbeat(f);
-        } else if (!send_next(f)) {
+        if (!send_next(f)) {
             if (f->state == FOLLOW_OPEN && f->stream_done)
                 conclude(f);
             return;
-        } else if (is_complete(f)) {
-            finish(f, &STATUS_INIT);
         }
+        if (is_complete(f))
+            finish(f, &STATUS_INIT);
     }
 }
 

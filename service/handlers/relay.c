@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { LAST_SEQ_TAG = 0x10 }; /* field 2 of RunCommandResponse, a varint */
+/* Fields 2 (a varint) and 3 (bytes) of RunCommandResponse. */
+enum { LAST_SEQ_TAG = 0x10, COMMAND_ID_TAG = 0x1a };
 
 void relay_init(struct relay *r, uint64_t from_seq)
 {
@@ -45,6 +46,19 @@ static uint8_t *put_last_seq(uint8_t *end, uint64_t seq)
     return memcpy(end - n, bytes, n);
 }
 
+/* The same for the id; NULL writes nothing. */
+static uint8_t *put_command_id(uint8_t *end, const char *id)
+{
+    size_t len = id != NULL ? strnlen(id, RELAY_ID_MAX) : 0;
+
+    if (id == NULL)
+        return end;
+    memcpy(end - len, id, len);
+    end[-(ptrdiff_t)len - 1] = (uint8_t)len;
+    end[-(ptrdiff_t)len - 2] = COMMAND_ID_TAG;
+    return end - len - 2;
+}
+
 /* Walks whole frames from data on. Returns how many bytes they take; false when one is bad. */
 static bool walk(struct relay *r, const uint8_t *data, size_t len, size_t *ret_whole)
 {
@@ -69,8 +83,8 @@ static bool walk(struct relay *r, const uint8_t *data, size_t len, size_t *ret_w
     }
 }
 
-enum relay_result relay_feed(struct relay *r, uint8_t *block, size_t len, uint8_t **ret_start,
-                             size_t *ret_len)
+enum relay_result relay_feed(struct relay *r, uint8_t *block, size_t len, const char *command_id,
+                             uint8_t **ret_start, size_t *ret_len)
 {
     uint8_t *frames = block + RELAY_PREFIX_MAX;
     size_t total = r->rest_len + len, whole;
@@ -86,7 +100,7 @@ enum relay_result relay_feed(struct relay *r, uint8_t *block, size_t len, uint8_
     }
     if (whole == 0)
         return RELAY_NOTHING;
-    *ret_start = put_last_seq(frames, r->check.last_seq);
+    *ret_start = put_command_id(put_last_seq(frames, r->check.last_seq), command_id);
     *ret_len = (size_t)(frames + whole - *ret_start);
     return RELAY_MESSAGE;
 }

@@ -1,8 +1,8 @@
 /*
  * From the follower's bytes to response messages, without decoding or copying the events: finds the
  * frame boundaries, checks every frame and the sequence (the bytes come out of the sandbox and are
- * hostile), and puts last_seq in front. Pure: no I/O, and no allocation but the rest of a cut
- * frame.
+ * hostile), and puts last_seq (and the command, where asked) in front. Pure: no I/O, and no
+ * allocation but the rest of a cut frame.
  */
 #pragma once
 
@@ -12,7 +12,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { RELAY_PREFIX_MAX = 11 }; /* last_seq: a tag and a varint */
+/* In front of the frames: last_seq (a tag and a varint), command_id (a tag, a length, an id). */
+enum { RELAY_ID_MAX = 64, RELAY_PREFIX_MAX = 11 + 2 + RELAY_ID_MAX };
 
 struct relay {
     struct journal_check check; /* last_seq is the resume point */
@@ -33,9 +34,10 @@ enum relay_result {
     RELAY_CORRUPT, /* the journal does not hold together; the relay must not be used any more */
 };
 
-/* block: relay_headroom() free bytes, then len new ones. */
-enum relay_result relay_feed(struct relay *r, uint8_t *block, size_t len, uint8_t **ret_start,
-                             size_t *ret_len);
+/* block: relay_headroom() free bytes, then len new ones. command_id: what the message is to name;
+ * NULL for nothing. */
+enum relay_result relay_feed(struct relay *r, uint8_t *block, size_t len, const char *command_id,
+                             uint8_t **ret_start, size_t *ret_len);
 
 /* The follower is gone, maybe in the middle of a frame: the next one starts at last_seq + 1. */
 void relay_cut(struct relay *r);

@@ -11,6 +11,7 @@
 #include "sandbox/v1/commands.pb-c.h"
 #include "service/handlers/relay.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -45,7 +46,8 @@ static enum relay_result feed(struct relay *r, const uint8_t *data, size_t len, 
 
     memcpy(block + headroom, data, len);
 
-    enum relay_result result = relay_feed(r, block, len, &start, &message_len);
+    enum relay_result result =
+        relay_feed(r, block, len, *seen == 0 ? "c1" : NULL, &start, &message_len);
 
     if (result != RELAY_MESSAGE)
         return result;
@@ -54,6 +56,7 @@ static enum relay_result feed(struct relay *r, const uint8_t *data, size_t len, 
         sandbox__v1__run_command_response__unpack(NULL, message_len, start);
 
     assert_non_null(m);
+    assert_string_equal(m->command_id, *seen == 0 ? "c1" : "");
     assert_true(m->n_events > 0);
     for (size_t i = 0; i < m->n_events; i++)
         assert_int_equal(m->events[i]->seq, ++*seen);

@@ -16,10 +16,13 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+/* The loop whose round this thread is in. */
+static _Thread_local const struct loop *current;
+
 static void post(struct executor *e, struct task *task)
 {
     struct loop *l = container_of(e, struct loop, executor);
-    bool here = l->running && pthread_equal(pthread_self(), l->thread);
+    bool here = current == l;
     uint64_t one = 1;
 
     task->next = NULL;
@@ -247,8 +250,9 @@ static int wait_ms(struct loop *l, int timeout_ms)
 
 void loop_run_once(struct loop *l, int timeout_ms)
 {
-    l->thread = pthread_self();
-    l->running = true;
+    const struct loop *outer = current;
+
+    current = l;
     l->batch_len = epoll_wait(l->epoll_fd, l->batch, sizeof(l->batch) / sizeof(l->batch[0]),
                               wait_ms(l, timeout_ms));
     for (l->batch_at = 0; l->batch_at < l->batch_len; l->batch_at++) {
@@ -260,7 +264,7 @@ void loop_run_once(struct loop *l, int timeout_ms)
     l->batch_len = 0;
     run_timers(l);
     run_tasks(l);
-    l->running = false;
+    current = outer;
 }
 
 void loop_run(struct loop *l)

@@ -40,8 +40,6 @@ struct loop {
     pthread_mutex_t lock; /* of the inbox */
     struct task *inbox;
     struct task **inbox_end;
-    pthread_t thread;
-    bool running;
     bool stopping;
     struct epoll_event batch[64];
     int batch_at;

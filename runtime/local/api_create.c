@@ -2,9 +2,11 @@
 #include "runtime/local/api.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/mem.h"
 #include "runtime/local/template.h"
 
 #include <json-c/linkhash.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { TIMEOUT_V1_S = 15, TIMEOUT_V2_S = 300 };
@@ -181,16 +183,43 @@ static bool read_request(const struct api_call *call, struct sandbox_request *r,
     return true;
 }
 
+/* A creation somebody waits for. */
+struct waiting {
+    struct daemon *daemon;   /* borrowed */
+    struct http_exchange *x; /* borrowed; NULL once the client has left */
+};
+
+static void on_gone(struct http_exchange *x)
+{
+    ((struct waiting *)http_user(x))->x = NULL;
+}
+
+static void on_created(void *ctx, struct sandbox *s, const struct status *st)
+{
+    struct waiting *w = ctx;
+
+    if (w->x != NULL && s != NULL)
+        api_json(w->x, 201, api_sandbox_json(w->daemon, s));
+    else if (w->x != NULL)
+        api_status(w->x, st);
+    else if (s != NULL)
+        daemon_kill(w->daemon, s, "nobody knows of it");
+    free(w);
+}
+
 void api_create(const struct api_call *call)
 {
+    static const struct http_exchange_ops ops = {.gone = on_gone};
     AUTO(sandbox_request_deinit) struct sandbox_request request = {.timeout_s = 0};
     struct status st = STATUS_INIT;
-    const struct sandbox *s = NULL;
+    struct waiting *w;
 
-    if (read_request(call, &request, &st))
-        s = daemon_create(call->daemon, &request, &st);
-    if (s != NULL)
-        api_json(call->x, 201, api_sandbox_json(call->daemon, s));
-    else
+    if (!read_request(call, &request, &st)) {
         api_status(call->x, &st);
+        return;
+    }
+    w = xcalloc(1, sizeof(*w));
+    *w = (struct waiting){call->daemon, call->x};
+    http_attach(call->x, &ops, w);
+    daemon_create(call->daemon, &request, on_created, w);
 }

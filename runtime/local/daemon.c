@@ -25,18 +25,34 @@ static void forget(struct daemon *d, struct sandbox *s)
     registry_remove(&d->registry, s);
 }
 
-void daemon_kill(struct daemon *d, struct sandbox *s, const char *why)
-{
+/* A sandbox on its way out. */
+struct killing {
+    struct task task;
+    struct zygote *zygote; /* borrowed */
     char id[SANDBOX_ID_LEN + 1];
+};
+
+/* On the keeper's thread. */
+static void kill_in_zygote(struct task *task)
+{
+    struct killing *k = container_of(task, struct killing, task);
     struct status st = STATUS_INIT;
 
-    strcpy(id, s->id);
+    if (!zygote_kill(k->zygote, k->id, &st) && st.code != CODE_NOT_FOUND)
+        log_error("sandbox did not end", LOG_S("sandbox_id", k->id), LOG_S("error", st.message));
+    free(k);
+}
+
+void daemon_kill(struct daemon *d, struct sandbox *s, const char *why)
+{
+    struct killing *k = xcalloc(1, sizeof(*k));
+
+    *k = (struct killing){.task.run = kill_in_zygote, .zygote = d->zygote};
+    strcpy(k->id, s->id);
+    log_info("sandbox ends", LOG_S("sandbox_id", s->id), LOG_S("reason", why));
     /* Streams first: what dies in the sandbox must not look like an orderly end. */
     forget(d, s);
-    if (zygote_kill(d->zygote, id, &st) || st.code == CODE_NOT_FOUND)
-        log_info("sandbox ended", LOG_S("sandbox_id", id), LOG_S("reason", why));
-    else
-        log_error("sandbox did not end", LOG_S("sandbox_id", id), LOG_S("error", st.message));
+    executor_post(keeper_executor(&d->keeper), &k->task);
 }
 
 static void arm(struct daemon *d, struct sandbox *s)
@@ -51,71 +67,120 @@ static void on_expiry(struct loop_timer *timer)
     daemon_kill(s->daemon, s, "its time is over");
 }
 
-static bool start(struct daemon *d, const char *id, const char *token,
-                  const struct sandbox_request *r, struct status *st)
-{
-    struct zygote_env *envs = xcalloc(r->envs.n + 1, sizeof(*envs));
-    struct zygote_spec spec = {
-        .id = id,
-        .template_id = TEMPLATE_ID,
-        .envs = envs,
-        .n_envs = r->envs.n,
-        .access_token = token,
-    };
-    bool ok;
+/* A sandbox on its way in. */
+struct creation {
+    struct task task;
+    struct daemon *daemon; /* borrowed */
+    struct sandbox_request request;
+    char id[SANDBOX_ID_LEN + 1];
+    char token[SANDBOX_TOKEN_LEN + 1];
+    int64_t began_ns;
+    struct status st; /* CODE_OK: it is there */
+    daemon_created *done;
+    void *ctx; /* borrowed */
+};
 
-    for (size_t i = 0; i < r->envs.n; i++)
-        envs[i] = (struct zygote_env){r->envs.items[i].name, r->envs.items[i].value};
-    ok = zygote_create(d->zygote, &spec, st);
-    free(envs);
-    return ok;
+static void creation_free(struct creation *c)
+{
+    sandbox_request_deinit(&c->request);
+    free(c);
 }
 
-static bool make_id(const struct daemon *d, char id[static SANDBOX_ID_LEN + 1], struct status *st)
+static struct sandbox *enter(struct creation *c)
 {
-    uint8_t random[20];
-
-    do {
-        if (getrandom(random, sizeof(random), 0) != sizeof(random))
-            return status_set(st, CODE_INTERNAL, 0, "no random numbers");
-        sandbox_id_make(random, id);
-    } while (registry_find(&d->registry, id) != NULL);
-    return true;
-}
-
-struct sandbox *daemon_create(struct daemon *d, struct sandbox_request *take, struct status *st)
-{
-    char id[SANDBOX_ID_LEN + 1], token[SANDBOX_TOKEN_LEN + 1] = "";
-    int64_t began_ns = clock_monotonic_ns();
-
-    if ((int64_t)d->registry.n_sandboxes >= d->config.max_sandboxes) {
-        status_set(st, CODE_RESOURCE_EXHAUSTED, 0,
-                   "there are already %lld sandboxes, the limit of this server",
-                   (long long)d->config.max_sandboxes);
-        return NULL;
-    }
-    if (!make_id(d, id, st))
-        return NULL;
-    if (take->secure)
-        token_make(d->seed, sizeof(d->seed), id, token);
-    if (!start(d, id, take->secure ? token : NULL, take, st))
-        return NULL;
-
+    struct daemon *d = c->daemon;
     /* The time it took to start is not charged. */
-    struct sandbox *s = registry_add(&d->registry, id, clock_wall_ns(), clock_monotonic_ns(),
-                                     take->timeout_s * NS_PER_S);
+    struct sandbox *s = registry_add(&d->registry, c->id, clock_wall_ns(), clock_monotonic_ns(),
+                                     c->request.timeout_s * NS_PER_S);
 
     s->daemon = d;
     s->template_id = xstrdup(TEMPLATE_ID);
-    s->internet = take->internet;
-    s->metadata = take->metadata;
-    take->metadata = (struct pairs){NULL, 0};
-    strcpy(s->access_token, token);
+    s->internet = c->request.internet;
+    s->metadata = c->request.metadata;
+    c->request.metadata = (struct pairs){NULL, 0};
+    strcpy(s->access_token, c->token);
     s->expiry.fire = on_expiry;
     arm(d, s);
-    log_info("sandbox started", LOG_S("sandbox_id", id),
-             LOG_N("took_us", (clock_monotonic_ns() - began_ns) / 1000));
+    log_info("sandbox started", LOG_S("sandbox_id", s->id),
+             LOG_N("took_us", (clock_monotonic_ns() - c->began_ns) / 1000));
     return s;
+}
+
+/* Back on the loop's thread. */
+static void created(struct task *task)
+{
+    struct creation *c = container_of(task, struct creation, task);
+    struct sandbox *s = NULL;
+
+    c->daemon->starting--;
+    if (c->st.code == CODE_OK && c->daemon->stopping)
+        status_set(&c->st, CODE_UNAVAILABLE, 0, "the server is stopping");
+    if (c->st.code == CODE_OK)
+        s = enter(c);
+    c->done(c->ctx, s, &c->st);
+    creation_free(c);
+}
+
+/* On the keeper's thread. */
+static void create_in_zygote(struct task *task)
+{
+    struct creation *c = container_of(task, struct creation, task);
+    struct zygote_env *envs = xcalloc(c->request.envs.n + 1, sizeof(*envs));
+    struct zygote_spec spec = {
+        .id = c->id,
+        .template_id = TEMPLATE_ID,
+        .envs = envs,
+        .n_envs = c->request.envs.n,
+        .access_token = c->request.secure ? c->token : NULL,
+    };
+
+    for (size_t i = 0; i < c->request.envs.n; i++)
+        envs[i] =
+            (struct zygote_env){c->request.envs.items[i].name, c->request.envs.items[i].value};
+    if (!zygote_create(c->daemon->zygote, &spec, &c->st) && c->st.code == CODE_OK)
+        status_set(&c->st, CODE_INTERNAL, 0, "the sandbox did not start");
+    free(envs);
+    c->task.run = created;
+    executor_post(loop_executor(&c->daemon->loop), &c->task);
+}
+
+static bool prepare(struct creation *c)
+{
+    struct daemon *d = c->daemon;
+    uint8_t random[20];
+
+    if ((int64_t)d->registry.n_sandboxes + d->starting >= d->config.max_sandboxes)
+        return status_set(&c->st, CODE_RESOURCE_EXHAUSTED, 0,
+                          "there are already %lld sandboxes, the limit of this server",
+                          (long long)d->config.max_sandboxes);
+    if (getrandom(random, sizeof(random), 0) != sizeof(random))
+        return status_set(&c->st, CODE_INTERNAL, 0, "no random numbers");
+    sandbox_id_make(random, c->id);
+    if (c->request.secure)
+        token_make(d->seed, sizeof(d->seed), c->id, c->token);
+    return true;
+}
+
+void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_created *done, void *ctx)
+{
+    struct creation *c = xcalloc(1, sizeof(*c));
+
+    *c = (struct creation){
+        .task.run = create_in_zygote,
+        .daemon = d,
+        .request = *take,
+        .began_ns = clock_monotonic_ns(),
+        .done = done,
+        .ctx = ctx,
+    };
+    *take = (struct sandbox_request){.timeout_s = 0};
+    if (prepare(c)) {
+        d->starting++;
+        executor_post(keeper_executor(&d->keeper), &c->task);
+    } else {
+        done(ctx, NULL, &c->st);
+        creation_free(c);
+    }
 }
 
 void daemon_set_timeout(struct daemon *d, struct sandbox *s, int64_t left_ms)
@@ -131,22 +196,37 @@ int64_t daemon_max_left_ms(const struct daemon *d, const struct sandbox *s)
     return age_ms < d->config.max_lifetime_ms ? d->config.max_lifetime_ms - age_ms : 0;
 }
 
-void daemon_reap(struct daemon *d)
-{
+/* News of the keeper's thread. */
+struct news {
+    struct task task;
+    struct daemon *daemon; /* borrowed */
+    bool zygote_gone;
     struct zygote_exit ended;
-    enum zygote_next next;
+};
 
-    while ((next = zygote_next_exit(d->zygote, &ended)) == ZYGOTE_EXIT) {
-        struct sandbox *s = registry_find(&d->registry, ended.id);
+static void take_news(struct task *task)
+{
+    struct news *n = container_of(task, struct news, task);
+    struct sandbox *s = registry_find(&n->daemon->registry, n->ended.id);
 
-        log_warn("sandbox died", LOG_S("sandbox_id", ended.id),
-                 LOG_N("wait_status", ended.wait_status));
-        if (s != NULL)
-            forget(d, s);
-    }
-    if (next == ZYGOTE_GONE) {
+    if (n->zygote_gone) {
         log_error("the zygote died, and all sandboxes with it");
-        d->failed = true;
-        loop_stop(&d->loop);
+        n->daemon->failed = true;
+        loop_stop(&n->daemon->loop);
+    } else if (s != NULL) {
+        log_warn("sandbox died", LOG_S("sandbox_id", s->id),
+                 LOG_N("wait_status", n->ended.wait_status));
+        forget(n->daemon, s);
     }
+    free(n);
+}
+
+void daemon_on_ended(void *daemon, const struct zygote_exit *e)
+{
+    struct news *n = xcalloc(1, sizeof(*n));
+
+    *n = (struct news){.task.run = take_news, .daemon = daemon, .zygote_gone = e == NULL};
+    if (e != NULL)
+        n->ended = *e;
+    executor_post(loop_executor(&n->daemon->loop), &n->task);
 }

@@ -1,5 +1,6 @@
 /*
- * The daemon's whole state, and what can be done to a sandbox. One thread, the loop's.
+ * The daemon's whole state, and what can be done to a sandbox. All on the loop's thread, but for
+ * the calls to the zygote, which the keeper makes.
  *
  * A sandbox lives as long as its entry in the registry: it is added once its agent answers, and
  * removed when it was killed, by request, by its timer or because its processes died.
@@ -8,8 +9,8 @@
 
 #include "common/http/loop.h"
 #include "common/http/server.h"
+#include "runtime/local/keeper.h"
 #include "runtime/local/registry.h"
-#include "runtime/local/zygote.h"
 
 struct daemon_config {
     const char *listen;
@@ -25,12 +26,14 @@ struct daemon {
     struct loop loop;
     struct http_server *server;
     char address[80];      /* where it listens */
-    struct zygote *zygote; /* NULL in tests of what needs none */
-    struct loop_fd zygote_io;
+    struct zygote *zygote; /* owned by main; NULL in tests of what needs none */
+    struct keeper keeper;
     struct loop_fd signal_io;
     struct registry registry;
     uint8_t seed[32]; /* of the access tokens */
+    int64_t starting; /* sandboxes that are being made */
     bool failed;      /* the zygote died: nothing works any more */
+    bool stopping;    /* what comes back from the keeper is of no interest any more */
     uint8_t *scratch; /* owned; one read of the proxy */
 };
 
@@ -45,14 +48,17 @@ struct sandbox_request {
 
 void sandbox_request_deinit(struct sandbox_request *r);
 
-/* Makes a sandbox. RESOURCE_EXHAUSTED: there are too many; anything else: it did not start. */
-struct sandbox *daemon_create(struct daemon *d, struct sandbox_request *take, struct status *st);
-/* Ends it and cuts everything that goes on with it. s is gone afterwards. */
+/* s is NULL, and st says why, when there is no sandbox. RESOURCE_EXHAUSTED: too many there are. */
+typedef void daemon_created(void *ctx, struct sandbox *s, const struct status *st);
+
+/* Makes a sandbox; done is called from the loop once its agent answers. */
+void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_created *done, void *ctx);
+/* Ends it and cuts everything that goes on with it. s is gone afterwards, its processes soon. */
 void daemon_kill(struct daemon *d, struct sandbox *s, const char *why);
 /* Moves its end to left_ms from now. */
 void daemon_set_timeout(struct daemon *d, struct sandbox *s, int64_t left_ms);
 /* How long it may still live at most, whatever is asked for; 0 when that is used up. */
 int64_t daemon_max_left_ms(const struct daemon *d, const struct sandbox *s);
 
-/* Takes in what ended by itself. */
-void daemon_reap(struct daemon *d);
+/* Takes in what ended by itself: the keeper's ended(). */
+void daemon_on_ended(void *daemon, const struct zygote_exit *e);

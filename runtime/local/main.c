@@ -127,11 +127,6 @@ static void on_signal(struct loop_fd *io, uint32_t events)
     }
 }
 
-static void on_zygote(struct loop_fd *io, uint32_t events)
-{
-    daemon_reap(container_of(io, struct daemon, zygote_io));
-}
-
 static bool watch_signals(struct daemon *d, struct status *st)
 {
     sigset_t set;
@@ -164,8 +159,8 @@ static bool start_serving(struct daemon *d, struct status *st)
     const struct http_server_config config = {.request = on_request, .ctx = d};
     int fd;
 
-    d->zygote_io = (struct loop_fd){.fd = zygote_fd(d->zygote), .ready = on_zygote};
-    if (!watch_signals(d, st) || !loop_add(&d->loop, &d->zygote_io, EPOLLIN, st))
+    d->keeper = (struct keeper){.zygote = d->zygote, .ended = daemon_on_ended, .ctx = d};
+    if (!watch_signals(d, st) || !keeper_start(&d->keeper, st))
         return false;
     if (!net_listen_tcp(d->config.listen, &fd, st))
         return false;

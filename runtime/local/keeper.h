@@ -1,0 +1,33 @@
+/*
+ * The thread that talks to the zygote, whose calls block for some milliseconds: streams must not
+ * stand still whenever a sandbox starts. Work goes there, and results come back, as tasks.
+ */
+#pragma once
+
+#include "common/http/loop.h"
+#include "runtime/local/zygote.h"
+
+#include <pthread.h>
+
+struct keeper {
+    struct zygote *zygote; /* borrowed; for the thread's use alone until keeper_stop() */
+    struct loop loop;      /* the thread's */
+    struct loop_fd io;     /* of the zygote */
+    struct task stop;
+    pthread_t thread;
+    bool running;
+    /* On the keeper's thread: a sandbox ended by itself; NULL: the zygote, and all with it. */
+    void (*ended)(void *ctx, const struct zygote_exit *e);
+    void *ctx;
+};
+
+/* zygote, ended and ctx are set by the caller. */
+bool keeper_start(struct keeper *k, struct status *st);
+/* Finishes what was posted. May be called twice, and when it was never started. */
+void keeper_stop(struct keeper *k);
+
+/* Runs tasks on the keeper's thread, in order. */
+static inline struct executor *keeper_executor(struct keeper *k)
+{
+    return loop_executor(&k->loop);
+}

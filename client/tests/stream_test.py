@@ -8,8 +8,9 @@ import time
 import fake_sandboxd
 import grpc
 import pytest
-from conftest import Sandboxctl
+from command_line import Sandboxctl
 from fake_sandboxd import Command, Error, Fault, event, exited, lines, started
+from fixtures import pods, sandboxctl, world  # noqa: F401 (fixtures)
 from harness import api
 from harness.programs import wait_until
 

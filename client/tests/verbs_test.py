@@ -5,8 +5,9 @@ import time
 
 import grpc
 import pytest
-from conftest import Sandboxctl
+from command_line import Sandboxctl
 from fake_sandboxd import Command, Error, lines, started
+from fixtures import pods, sandboxctl, world  # noqa: F401 (fixtures)
 from harness import api
 
 VERBS = ["create", "ls", "rm", "url", "timeout", "write", "read", "run", "logs", "ps", "kill",

@@ -1,16 +1,12 @@
-"""Fixtures: two pods that share a world, and sandboxctl in front of them."""
+"""Runs sandboxctl against some pods."""
 
 import os
 import subprocess
 
-import fake_sandboxd
-import pytest
 from harness import programs
 
 
 class Sandboxctl:
-    """Runs sandboxctl against some pods."""
-
     def __init__(self, pods, *options):
         self.address = ",".join(pod.address for pod in pods)
         self.options = options
@@ -27,21 +23,3 @@ class Sandboxctl:
     def start(self, *args, **kwargs):
         kwargs = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, **kwargs}
         return subprocess.Popen(self.args(*args), env=self.env, **kwargs)
-
-
-@pytest.fixture
-def world():
-    return fake_sandboxd.World()
-
-
-@pytest.fixture
-def pods(world):
-    made = [fake_sandboxd.Pod(world), fake_sandboxd.Pod(world)]
-    yield made
-    for pod in made:
-        pod.stop()
-
-
-@pytest.fixture
-def sandboxctl(pods):
-    return Sandboxctl(pods)

@@ -2,6 +2,8 @@
 #include "service/e2b/fake.h"
 
 #include "common/base/mem.h"
+#include "common/connect/envelope.h"
+#include "envd/process/process.pb-c.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -266,4 +268,73 @@ void fake_wait_gone(struct fake_call *c)
     while (poll(&p, 1, -1) < 0 && errno == EINTR)
         ;
     c->close = true;
+}
+
+/* --- what envd says of a process --- */
+
+static void add_event(struct buf *b, Process__ProcessEvent *event)
+{
+    Process__StartResponse m = PROCESS__START_RESPONSE__INIT;
+    uint8_t *data;
+    size_t len;
+
+    m.event = event;
+    len = process__start_response__get_packed_size(&m);
+    data = xmalloc(len + 1);
+    process__start_response__pack(&m, data);
+    if (!envelope_append(b, 0, data, len))
+        abort();
+    free(data);
+}
+
+void fake_add_start(struct buf *b, uint32_t pid)
+{
+    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
+    Process__ProcessEvent__StartEvent start = PROCESS__PROCESS_EVENT__START_EVENT__INIT;
+
+    start.pid = pid;
+    event.event_case = PROCESS__PROCESS_EVENT__EVENT_START;
+    event.start = &start;
+    add_event(b, &event);
+}
+
+void fake_add_data(struct buf *b, bool is_err, const void *data, size_t len)
+{
+    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
+    Process__ProcessEvent__DataEvent d;
+    ProtobufCBinaryData bytes = {.data = (uint8_t *)data, .len = len};
+
+    process__process_event__data_event__init(&d);
+    d.output_case = is_err ? PROCESS__PROCESS_EVENT__DATA_EVENT__OUTPUT_STDERR
+                           : PROCESS__PROCESS_EVENT__DATA_EVENT__OUTPUT_STDOUT;
+    if (is_err)
+        d.stderr = bytes;
+    else
+        d.stdout = bytes;
+    event.event_case = PROCESS__PROCESS_EVENT__EVENT_DATA;
+    event.data = &d;
+    add_event(b, &event);
+}
+
+void fake_add_keepalive(struct buf *b)
+{
+    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
+    Process__ProcessEvent__KeepAlive k = PROCESS__PROCESS_EVENT__KEEP_ALIVE__INIT;
+
+    event.event_case = PROCESS__PROCESS_EVENT__EVENT_KEEPALIVE;
+    event.keepalive = &k;
+    add_event(b, &event);
+}
+
+void fake_add_exit(struct buf *b, int code, bool exited)
+{
+    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
+    Process__ProcessEvent__EndEvent end = PROCESS__PROCESS_EVENT__END_EVENT__INIT;
+
+    end.exit_code = code;
+    end.exited = exited;
+    end.status = (char *)(exited ? "exit status" : "signal: killed");
+    event.event_case = PROCESS__PROCESS_EVENT__EVENT_END;
+    event.end = &end;
+    add_event(b, &event);
 }

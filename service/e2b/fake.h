@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include "common/base/buf.h"
+
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,3 +48,9 @@ void fake_end(struct fake_call *c);
 void fake_raw(struct fake_call *c, const void *data, size_t len);
 /* Waits until the peer closes. */
 void fake_wait_gone(struct fake_call *c);
+
+/* What envd says of a process, as envelopes. */
+void fake_add_start(struct buf *b, uint32_t pid);
+void fake_add_data(struct buf *b, bool is_err, const void *data, size_t len);
+void fake_add_keepalive(struct buf *b);
+void fake_add_exit(struct buf *b, int code, bool exited);

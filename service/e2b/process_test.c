@@ -4,6 +4,7 @@
 #include "common/base/mem.h"
 #include "envd/process/process.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
+#include "service/e2b/fake.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,72 +20,6 @@ static struct buf output;
 static void on_stdout(struct process *p, const uint8_t *data, size_t len)
 {
     assert_true(buf_append(&output, data, len));
-}
-
-static void add_event(struct buf *b, Process__ProcessEvent *event)
-{
-    Process__StartResponse m = PROCESS__START_RESPONSE__INIT;
-    uint8_t *data;
-    size_t len;
-
-    m.event = event;
-    len = process__start_response__get_packed_size(&m);
-    data = xmalloc(len + 1);
-    process__start_response__pack(&m, data);
-    assert_true(envelope_append(b, 0, data, len));
-    free(data);
-}
-
-static void add_start(struct buf *b, uint32_t pid)
-{
-    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
-    Process__ProcessEvent__StartEvent start = PROCESS__PROCESS_EVENT__START_EVENT__INIT;
-
-    start.pid = pid;
-    event.event_case = PROCESS__PROCESS_EVENT__EVENT_START;
-    event.start = &start;
-    add_event(b, &event);
-}
-
-static void add_data(struct buf *b, bool is_err, const void *data, size_t len)
-{
-    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
-    Process__ProcessEvent__DataEvent d;
-    ProtobufCBinaryData bytes = {.data = (uint8_t *)data, .len = len};
-
-    process__process_event__data_event__init(&d);
-    d.output_case = is_err ? PROCESS__PROCESS_EVENT__DATA_EVENT__OUTPUT_STDERR
-                           : PROCESS__PROCESS_EVENT__DATA_EVENT__OUTPUT_STDOUT;
-    if (is_err)
-        d.stderr = bytes;
-    else
-        d.stdout = bytes;
-    event.event_case = PROCESS__PROCESS_EVENT__EVENT_DATA;
-    event.data = &d;
-    add_event(b, &event);
-}
-
-static void add_keepalive(struct buf *b)
-{
-    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
-    Process__ProcessEvent__KeepAlive k = PROCESS__PROCESS_EVENT__KEEP_ALIVE__INIT;
-
-    event.event_case = PROCESS__PROCESS_EVENT__EVENT_KEEPALIVE;
-    event.keepalive = &k;
-    add_event(b, &event);
-}
-
-static void add_exit(struct buf *b, int code, bool exited)
-{
-    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
-    Process__ProcessEvent__EndEvent end = PROCESS__PROCESS_EVENT__END_EVENT__INIT;
-
-    end.exit_code = code;
-    end.exited = exited;
-    end.status = (char *)(exited ? "exit status" : "signal: killed");
-    event.event_case = PROCESS__PROCESS_EVENT__EVENT_END;
-    event.end = &end;
-    add_event(b, &event);
 }
 
 static void feed_copy(struct process *p, const uint8_t *data, size_t len)
@@ -110,14 +45,14 @@ static void test_whole_life_cut_anywhere(void **state)
     char large[300];
 
     memset(large, 'L', sizeof large);
-    add_start(&b, 4711);
-    add_data(&b, false, "hello ", 6);
-    add_data(&b, true, "warning", 7);
-    add_keepalive(&b);
-    add_data(&b, false, large, sizeof large);
-    add_data(&b, false, "", 0);
-    add_data(&b, false, "bye", 3);
-    add_exit(&b, 7, true);
+    fake_add_start(&b, 4711);
+    fake_add_data(&b, false, "hello ", 6);
+    fake_add_data(&b, true, "warning", 7);
+    fake_add_keepalive(&b);
+    fake_add_data(&b, false, large, sizeof large);
+    fake_add_data(&b, false, "", 0);
+    fake_add_data(&b, false, "bye", 3);
+    fake_add_exit(&b, 7, true);
     envelope_append(&b, ENVELOPE_END, "{}", 2);
     for (size_t cut = 0; cut <= buf_len(&b); cut++) {
         struct process p;
@@ -143,9 +78,9 @@ static void test_byte_by_byte(void **state)
     struct buf b = BUF_INIT(1 << 20);
     struct process p;
 
-    add_start(&b, 1);
-    add_data(&b, false, "abcdefghij", 10);
-    add_exit(&b, 0, true);
+    fake_add_start(&b, 1);
+    fake_add_data(&b, false, "abcdefghij", 10);
+    fake_add_exit(&b, 0, true);
     envelope_append(&b, ENVELOPE_END, "{}", 2);
     process_init(&p, on_stdout);
     buf_clear(&output);
@@ -182,7 +117,7 @@ static void test_killed(void **state)
     struct buf b = BUF_INIT(1000);
     struct process p;
 
-    add_exit(&b, -1, false);
+    fake_add_exit(&b, -1, false);
     envelope_append(&b, ENVELOPE_END, "{}", 2);
     feed_cut(&p, &b, 3);
     assert_true(p.ended && !p.exited && p.failed);
@@ -257,13 +192,13 @@ static void test_stderr_keeps_its_end(void **state)
     for (size_t i = 0; i < sizeof text; i++)
         text[i] = (char)('a' + i % 26);
     for (size_t at = 0; at < sizeof text; at += 100)
-        add_data(&b, true, text + at, 100);
+        fake_add_data(&b, true, text + at, 100);
     feed_cut(&p, &b, 10);
     assert_int_equal(p.err_len, PROCESS_ERR_MAX);
     assert_memory_equal(p.err, text + sizeof text - PROCESS_ERR_MAX, PROCESS_ERR_MAX);
     process_deinit(&p);
     buf_clear(&b);
-    add_data(&b, true, text, sizeof text);
+    fake_add_data(&b, true, text, sizeof text);
     feed_cut(&p, &b, 10);
     assert_memory_equal(p.err, text + sizeof text - PROCESS_ERR_MAX, PROCESS_ERR_MAX);
     process_deinit(&p);

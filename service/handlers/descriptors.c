@@ -1,181 +1,214 @@
 /*
- * See descriptors.h. The set is our own and trusted, so it is walked by hand for the few fields
- * that matter, once, when it is first asked for; thereafter it is only read, from any thread.
+ * See descriptors.h. The set is our own, so it is walked on the wire for the few fields that
+ * matter, once, when it is first asked for; after that it is only read.
  */
 #include "service/handlers/descriptors.h"
 
 #include "common/base/mem.h"
+#include "common/journal/pb.h"
 #include "proto/embedded_descriptor_set.h"
 
 #include <pthread.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Field numbers of google.protobuf.*Descriptor*. */
-enum {
-    SET_FILE = 1,
-    FILE_NAME = 1,
-    FILE_PACKAGE = 2,
-    FILE_MESSAGE = 4,
-    FILE_ENUM = 5,
-    FILE_SERVICE = 6,
-    MESSAGE_FIELD = 2,
-    MESSAGE_NESTED = 3,
-    MESSAGE_ENUM = 4,
-    MESSAGE_ONEOF = 8,
-    ENUM_VALUE = 2,
-    SERVICE_METHOD = 2,
-    ANY_NAME = 1,
+/* Field numbers of google.protobuf.FileDescriptorSet and FileDescriptorProto. */
+enum { SET_FILE = 1, FILE_NAME = 1, FILE_PACKAGE = 2, FILE_DEPENDENCY = 3 };
+/* Of every other descriptor. */
+enum { ANY_NAME = 1 };
+
+/* A field that holds something with a name, and what that in turn holds. */
+struct part {
+    uint32_t field; /* 0 ends a table */
+    const struct part *inner;
+    bool beside; /* its name is in the scope around, not within */
 };
 
-enum { FILES_MAX = 64, SYMBOL_MAX = 256 };
+static const struct part enum_parts[] = {
+    {2, NULL, true}, /* value */
+    {0},
+};
 
-struct symbol {
+static const struct part service_parts[] = {
+    {2}, /* method */
+    {0},
+};
+
+static const struct part message_parts[] = {
+    {2},                /* field */
+    {3, message_parts}, /* nested_type */
+    {4, enum_parts},    /* enum_type */
+    {6},                /* extension */
+    {8},                /* oneof_decl */
+    {0},
+};
+
+static const struct part file_parts[] = {
+    {4, message_parts}, /* message_type */
+    {5, enum_parts},    /* enum_type */
+    {6, service_parts}, /* service */
+    {7},                /* extension */
+    {0},
+};
+
+struct entry {
     char *name; /* owned, for the program's life */
     const struct descriptor_file *file;
 };
 
-static struct descriptor_file files[FILES_MAX];
-static size_t n_files;
-static struct symbol *file_names, *symbols;
-static size_t n_file_names, n_symbols;
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-
-struct field {
-    unsigned number;
-    const uint8_t *data; /* length-delimited ones only */
-    size_t len;
+struct index {
+    struct entry *entries; /* owned; sorted by name */
+    size_t n, size;
 };
 
-static uint64_t read_varint(const uint8_t **at)
+static struct descriptor_file files[DESCRIPTORS_MAX];
+static struct index names, symbols;
+static pthread_once_t once = PTHREAD_ONCE_INIT;
+
+/* --- an index --- */
+
+static void index_add(struct index *x, char *name_taken, const struct descriptor_file *file)
 {
-    uint64_t value = 0;
-
-    for (int shift = 0;; shift += 7) {
-        uint8_t byte = *(*at)++;
-
-        value |= (uint64_t)(byte & 0x7f) << shift;
-        if (byte < 0x80)
-            return value;
+    if (x->n == x->size) {
+        x->size = x->size != 0 ? 2 * x->size : 64;
+        x->entries = xrealloc(x->entries, x->size * sizeof(x->entries[0]));
     }
-}
-
-/* Steps to the next length-delimited field; the others in these messages are varints. */
-static bool next_field(const uint8_t **at, const uint8_t *end, struct field *ret)
-{
-    while (*at < end) {
-        uint64_t tag = read_varint(at), value = read_varint(at);
-
-        if ((tag & 7) != 2)
-            continue;
-        *ret = (struct field){.number = (unsigned)(tag >> 3), .data = *at, .len = value};
-        *at += value;
-        return true;
-    }
-    return false;
-}
-
-static void find_text(const struct field *in, unsigned number, char *to, size_t size)
-{
-    const uint8_t *at = in->data;
-    struct field f;
-
-    to[0] = '\0';
-    while (next_field(&at, in->data + in->len, &f)) {
-        if (f.number == number)
-            snprintf(to, size, "%.*s", (int)f.len, (const char *)f.data);
-    }
-}
-
-static void add(struct symbol **list, size_t *n, const char *name,
-                const struct descriptor_file *file)
-{
-    if ((*n & (*n - 1)) == 0) /* at each power of two */
-        *list = xrealloc(*list, (*n != 0 ? 2 * *n : 1) * sizeof(**list));
-    (*list)[(*n)++] = (struct symbol){.name = xstrdup(name), .file = file};
-}
-
-/* scope.NAME of the thing; also the symbols of what is in it, by the fields in inner. */
-static void add_scoped(const struct field *thing, const char *scope, const unsigned *inner,
-                       const struct descriptor_file *file)
-{
-    char name[SYMBOL_MAX / 2], symbol[SYMBOL_MAX];
-    const uint8_t *at = thing->data;
-    struct field f;
-
-    find_text(thing, ANY_NAME, name, sizeof(name));
-    snprintf(symbol, sizeof(symbol), "%.*s%s%s", (int)sizeof(symbol) / 2 - 2, scope,
-             scope[0] != '\0' ? "." : "", name);
-    add(&symbols, &n_symbols, symbol, file);
-    while (next_field(&at, thing->data + thing->len, &f)) {
-        for (const unsigned *i = inner; *i != 0; i++) {
-            if (f.number == *i)
-                add_scoped(&f, symbol, *i == MESSAGE_NESTED ? inner : (const unsigned[]){0}, file);
-        }
-    }
-}
-
-static void add_file(const struct field *in)
-{
-    static const unsigned message[] = {MESSAGE_FIELD, MESSAGE_NESTED, MESSAGE_ENUM, MESSAGE_ONEOF,
-                                       0};
-    static const unsigned service[] = {SERVICE_METHOD, 0};
-    static const unsigned enumeration[] = {ENUM_VALUE, 0};
-    struct descriptor_file *file = &files[n_files++];
-    const uint8_t *at = in->data;
-    char package[SYMBOL_MAX / 2], name[SYMBOL_MAX];
-    struct field f;
-
-    *file = (struct descriptor_file){.data = in->data, .len = in->len};
-    find_text(in, FILE_NAME, name, sizeof(name));
-    find_text(in, FILE_PACKAGE, package, sizeof(package));
-    add(&file_names, &n_file_names, name, file);
-    while (next_field(&at, in->data + in->len, &f)) {
-        if (f.number == FILE_MESSAGE)
-            add_scoped(&f, package, message, file);
-        else if (f.number == FILE_ENUM)
-            add_scoped(&f, package, enumeration, file);
-        else if (f.number == FILE_SERVICE)
-            add_scoped(&f, package, service, file);
-    }
+    x->entries[x->n++] = (struct entry){.name = name_taken, .file = file};
 }
 
 static int by_name(const void *a, const void *b)
 {
-    return strcmp(((const struct symbol *)a)->name, ((const struct symbol *)b)->name);
+    return strcmp(((const struct entry *)a)->name, ((const struct entry *)b)->name);
+}
+
+static void index_sort(struct index *x)
+{
+    qsort(x->entries, x->n, sizeof(x->entries[0]), by_name);
+}
+
+static const struct descriptor_file *index_find(const struct index *x, const char *name)
+{
+    const struct entry key = {.name = (char *)name};
+    const struct entry *found = bsearch(&key, x->entries, x->n, sizeof(key), by_name);
+
+    return found != NULL ? found->file : NULL;
+}
+
+/* --- filling them --- */
+
+static char *text_field(const uint8_t *data, size_t len, uint32_t number)
+{
+    struct pb_reader r = pb_reader(data, len);
+    struct pb_field f;
+
+    while (pb_next(&r, &f)) {
+        if (f.number == number && f.wire == PB_BYTES)
+            return xstrndup((const char *)f.data, f.len);
+    }
+    return xstrdup("");
+}
+
+static char *join(const char *scope, const char *name)
+{
+    return xasprintf("%s%s%s", scope, *scope != '\0' ? "." : "", name);
+}
+
+/* Everything with a name in data, whose own full name is scope; around: the scope it is in. */
+static void add_parts(const uint8_t *data, size_t len, const struct part *parts, const char *scope,
+                      const char *around, const struct descriptor_file *file)
+{
+    struct pb_reader r = pb_reader(data, len);
+    struct pb_field f;
+
+    while (pb_next(&r, &f)) {
+        for (const struct part *p = parts; p->field != 0; p++) {
+            char *name, *full;
+
+            if (f.number != p->field || f.wire != PB_BYTES)
+                continue;
+            name = text_field(f.data, f.len, ANY_NAME);
+            full = join(p->beside ? around : scope, name);
+            index_add(&symbols, full, file);
+            if (p->inner != NULL)
+                add_parts(f.data, f.len, p->inner, full, scope, file);
+            free(name);
+        }
+    }
+}
+
+static void add_file(const struct descriptor_file *file)
+{
+    char *package = text_field(file->data, file->len, FILE_PACKAGE);
+
+    index_add(&names, text_field(file->data, file->len, FILE_NAME), file);
+    add_parts(file->data, file->len, file_parts, package, "", file);
+    free(package);
 }
 
 static void load(void)
 {
-    const uint8_t *at = descriptor_set_start;
-    struct field f;
+    struct pb_reader r =
+        pb_reader(descriptor_set_start, (size_t)(descriptor_set_end - descriptor_set_start));
+    struct pb_field f;
+    size_t n = 0;
 
-    while (n_files < FILES_MAX && next_field(&at, descriptor_set_end, &f)) {
-        if (f.number == SET_FILE)
-            add_file(&f);
+    while (n < DESCRIPTORS_MAX && pb_next(&r, &f)) {
+        if (f.number != SET_FILE)
+            continue;
+        files[n] = (struct descriptor_file){.data = f.data, .len = f.len};
+        add_file(&files[n++]);
     }
-    qsort(file_names, n_file_names, sizeof(struct symbol), by_name);
-    qsort(symbols, n_symbols, sizeof(struct symbol), by_name);
+    index_sort(&names);
+    index_sort(&symbols);
 }
 
-static const struct descriptor_file *find(struct symbol *const *list, const size_t *n,
-                                          const char *name)
-{
-    struct symbol key = {.name = (char *)name}, *found;
-
-    pthread_once(&once, load);
-    found = bsearch(&key, *list, *n, sizeof(key), by_name);
-    return found != NULL ? found->file : NULL;
-}
+/* --- asking --- */
 
 const struct descriptor_file *descriptors_by_name(const char *name)
 {
-    return find(&file_names, &n_file_names, name);
+    pthread_once(&once, load);
+    return index_find(&names, name);
 }
 
 const struct descriptor_file *descriptors_by_symbol(const char *symbol)
 {
-    return find(&symbols, &n_symbols, symbol);
+    pthread_once(&once, load);
+    return index_find(&symbols, symbol);
+}
+
+static bool is_among(const struct descriptor_file *const *list, size_t n,
+                     const struct descriptor_file *file)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (list[i] == file)
+            return true;
+    }
+    return false;
+}
+
+size_t descriptors_with_imports(const struct descriptor_file *file,
+                                const struct descriptor_file *ret[DESCRIPTORS_MAX])
+{
+    size_t n = 0;
+
+    ret[n++] = file;
+    for (size_t i = 0; i < n; i++) {
+        struct pb_reader r = pb_reader(ret[i]->data, ret[i]->len);
+        struct pb_field f;
+
+        while (pb_next(&r, &f)) {
+            const struct descriptor_file *import;
+            char *name;
+
+            if (f.number != FILE_DEPENDENCY || f.wire != PB_BYTES)
+                continue;
+            name = xstrndup((const char *)f.data, f.len);
+            import = descriptors_by_name(name);
+            free(name);
+            if (import != NULL && !is_among(ret, n, import))
+                ret[n++] = import; /* one of files[], each at most once: it fits */
+        }
+    }
+    return n;
 }

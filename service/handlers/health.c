@@ -12,15 +12,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef Grpc__Health__V1__HealthCheckResponse__ServingStatus serving;
+typedef Grpc__Health__V1__HealthCheckResponse__ServingStatus serving_status;
 
+#define REASON(name) SANDBOX__V1__ERROR_REASON__ERROR_REASON_##name
 #define STATUS(name) GRPC__HEALTH__V1__HEALTH_CHECK_RESPONSE__SERVING_STATUS__##name
 
 static const char *const names[] = {"", "sandbox.v1.SandboxService", "liveness", "readiness"};
 
 enum { N_NAMES = sizeof(names) / sizeof(names[0]) };
 
-static serving status_of(const struct call *c, const char *name)
+static serving_status status_of(const struct call *c, const char *name)
 {
     for (size_t i = 0; i < N_NAMES; i++) {
         if (strcmp(names[i], name) != 0)
@@ -43,7 +44,7 @@ void health_check_start(struct call *c, const ProtobufCMessage *message)
         call_reply(c, &m.base);
         return;
     }
-    status_set(&st, CODE_NOT_FOUND, SANDBOX__V1__ERROR_REASON__ERROR_REASON_METHOD_NOT_FOUND,
+    status_set(&st, CODE_NOT_FOUND, REASON(INVALID_FIELD),
                "no service has the name %s; List tells those there are", r->service);
     call_finish(c, &st);
 }
@@ -72,7 +73,7 @@ void health_list_start(struct call *c, const ProtobufCMessage *message)
 struct watch {
     struct call *call; /* borrowed: it owns this */
     char *name;        /* owned */
-    serving sent;
+    serving_status sent;
     bool ending; /* the pod drains: the last status goes out, then the stream ends */
 };
 
@@ -88,7 +89,7 @@ static void watch_end(struct watch *w)
 {
     struct status st;
 
-    status_set(&st, CODE_UNAVAILABLE, SANDBOX__V1__ERROR_REASON__ERROR_REASON_POD_DRAINING,
+    status_set(&st, CODE_UNAVAILABLE, REASON(POD_DRAINING),
                "this pod is about to stop: watch another one");
     st.retry_ms = 1;
     call_finish(w->call, &st);
@@ -109,12 +110,12 @@ static void watch_step(struct watch *w)
         watch_end(w); /* behind the message in flight */
 }
 
-static void watch_sent(void *state)
+static void watch_on_sent(void *state)
 {
     watch_step(state);
 }
 
-static void watch_drain(void *state)
+static void watch_on_drain(void *state)
 {
     struct watch *w = state;
 
@@ -122,20 +123,19 @@ static void watch_drain(void *state)
     watch_step(w);
 }
 
-static void watch_gone(void *state)
+static void watch_on_gone(void *state)
 {
     struct watch *w = state;
     struct status st;
 
-    status_set(&st, call_end_reason(w->call), SANDBOX__V1__ERROR_REASON__ERROR_REASON_DEADLINE,
-               "the watcher went away");
+    status_set(&st, call_end_reason(w->call), REASON(DEADLINE), "the watcher went away");
     call_finish(w->call, &st);
 }
 
 static const struct call_handler watch_handler = {
-    .on_sent = watch_sent,
-    .on_gone = watch_gone,
-    .on_drain = watch_drain,
+    .on_sent = watch_on_sent,
+    .on_gone = watch_on_gone,
+    .on_drain = watch_on_drain,
     .destroy = watch_destroy,
 };
 

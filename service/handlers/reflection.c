@@ -1,35 +1,56 @@
 /*
- * The standard reflection service, from the descriptor set that is built into the program. v1 and
- * v1alpha differ in their package alone, so the v1 messages serve for both. All on the call's
- * worker.
+ * The standard reflection service, from the descriptors that are built into the program. v1 and
+ * v1alpha differ in their package alone, so the v1 messages serve for both: a question is copied by
+ * way of the wire, and an answer is sent as bytes. All on the call's worker.
  */
 #include "service/handlers/reflection.h"
 
+#include "common/base/list.h"
 #include "common/base/mem.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/handlers/descriptors.h"
 #include "service/handlers/methods.h"
 
-#include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 typedef Grpc__Reflection__V1__ServerReflectionRequest reflection_request;
 typedef Grpc__Reflection__V1__ServerReflectionResponse reflection_response;
 
 #define ASKED(name) GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__MESSAGE_REQUEST_##name
 #define ANSWER(name) GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__MESSAGE_RESPONSE_##name
+#define REASON(name) SANDBOX__V1__ERROR_REASON__ERROR_REASON_##name
 
-static void answer(struct call *c, const reflection_request *r, reflection_response *m)
+enum {
+    SERVICES_MAX = 16,
+    WAITING_BYTES_MAX = 256 * 1024, /* of answers for a client that asks faster than it reads */
+};
+
+/* --- one answer --- */
+
+/* A packed answer; call_send_bytes_take() frees it. */
+struct answer {
+    struct list node;
+    size_t len;
+    uint8_t bytes[];
+};
+
+static struct answer *pack(const reflection_request *r, reflection_response *m)
 {
+    size_t len;
+    struct answer *a;
+
     m->valid_host = r->host;
     m->original_request = (reflection_request *)r;
-    call_send(c, &m->base);
+    len = grpc__reflection__v1__server_reflection_response__get_packed_size(m);
+    a = xmalloc(sizeof(*a) + len);
+    list_init(&a->node);
+    a->len = len;
+    grpc__reflection__v1__server_reflection_response__pack(m, a->bytes);
+    return a;
 }
 
-static void answer_error(struct call *c, const reflection_request *r, enum code code,
-                         const char *text)
+static struct answer *answer_error(const reflection_request *r, enum code code, const char *text)
 {
     reflection_response m = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
     Grpc__Reflection__V1__ErrorResponse error = GRPC__REFLECTION__V1__ERROR_RESPONSE__INIT;
@@ -38,115 +59,132 @@ static void answer_error(struct call *c, const reflection_request *r, enum code 
     error.error_message = (char *)text;
     m.message_response_case = ANSWER(ERROR_RESPONSE);
     m.error_response = &error;
-    answer(c, r, &m);
+    return pack(r, &m);
 }
 
-static void answer_file(struct call *c, const reflection_request *r,
-                        const struct descriptor_file *file)
+static struct answer *answer_files(const reflection_request *r, const struct descriptor_file *file)
 {
     reflection_response m = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
-    Grpc__Reflection__V1__FileDescriptorResponse files =
+    Grpc__Reflection__V1__FileDescriptorResponse response =
         GRPC__REFLECTION__V1__FILE_DESCRIPTOR_RESPONSE__INIT;
-    ProtobufCBinaryData bytes;
+    const struct descriptor_file *found[DESCRIPTORS_MAX];
+    ProtobufCBinaryData bytes[DESCRIPTORS_MAX];
 
-    if (file == NULL) {
-        answer_error(c, r, CODE_NOT_FOUND, "nothing here has this name");
-        return;
-    }
-    bytes = (ProtobufCBinaryData){.data = (uint8_t *)file->data, .len = file->len};
-    files.file_descriptor_proto = &bytes;
-    files.n_file_descriptor_proto = 1;
+    if (file == NULL)
+        return answer_error(r, CODE_NOT_FOUND, "no file or symbol of this server has this name");
+    response.n_file_descriptor_proto = descriptors_with_imports(file, found);
+    response.file_descriptor_proto = bytes;
+    for (size_t i = 0; i < response.n_file_descriptor_proto; i++)
+        bytes[i] = (ProtobufCBinaryData){.data = (uint8_t *)found[i]->data, .len = found[i]->len};
     m.message_response_case = ANSWER(FILE_DESCRIPTOR_RESPONSE);
-    m.file_descriptor_response = &files;
-    answer(c, r, &m);
+    m.file_descriptor_response = &response;
+    return pack(r, &m);
 }
 
 /* Each service of the method table once; the rows of one service stand together. */
-static void answer_services(struct call *c, const reflection_request *r)
+static struct answer *answer_services(const reflection_request *r)
 {
     reflection_response m = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
-    Grpc__Reflection__V1__ListServiceResponse services =
+    Grpc__Reflection__V1__ListServiceResponse response =
         GRPC__REFLECTION__V1__LIST_SERVICE_RESPONSE__INIT;
-    Grpc__Reflection__V1__ServiceResponse items[16], *list[16];
+    Grpc__Reflection__V1__ServiceResponse items[SERVICES_MAX], *list[SERVICES_MAX];
+    size_t n = 0;
 
-    services.service = list;
-    for (size_t i = 0; i < n_methods && services.n_service < 16; i++) {
+    for (size_t i = 0; i < n_methods && n < SERVICES_MAX; i++) {
         if (i > 0 && methods[i].service == methods[i - 1].service)
             continue;
-        grpc__reflection__v1__service_response__init(&items[services.n_service]);
-        items[services.n_service].name = (char *)methods[i].service->name;
-        list[services.n_service] = &items[services.n_service];
-        services.n_service++;
+        grpc__reflection__v1__service_response__init(&items[n]);
+        items[n].name = (char *)methods[i].service->name;
+        list[n] = &items[n];
+        n++;
     }
+    response.service = list;
+    response.n_service = n;
     m.message_response_case = ANSWER(LIST_SERVICES_RESPONSE);
-    m.list_services_response = &services;
-    answer(c, r, &m);
+    m.list_services_response = &response;
+    return pack(r, &m);
 }
 
-static void on_request(struct call *c, const reflection_request *r)
+/* Nothing here is extended: a type that there is has none. */
+static struct answer *answer_extension_numbers(const reflection_request *r)
+{
+    reflection_response m = GRPC__REFLECTION__V1__SERVER_REFLECTION_RESPONSE__INIT;
+    Grpc__Reflection__V1__ExtensionNumberResponse response =
+        GRPC__REFLECTION__V1__EXTENSION_NUMBER_RESPONSE__INIT;
+
+    if (descriptors_by_symbol(r->all_extension_numbers_of_type) == NULL)
+        return answer_error(r, CODE_NOT_FOUND, "no type of this server has this name");
+    response.base_type_name = r->all_extension_numbers_of_type;
+    m.message_response_case = ANSWER(ALL_EXTENSION_NUMBERS_RESPONSE);
+    m.all_extension_numbers_response = &response;
+    return pack(r, &m);
+}
+
+static struct answer *answer_to(const reflection_request *r)
 {
     switch (r->message_request_case) {
     case ASKED(LIST_SERVICES):
-        answer_services(c, r);
-        break;
+        return answer_services(r);
     case ASKED(FILE_BY_FILENAME):
-        answer_file(c, r, descriptors_by_name(r->file_by_filename));
-        break;
+        return answer_files(r, descriptors_by_name(r->file_by_filename));
     case ASKED(FILE_CONTAINING_SYMBOL):
-        answer_file(c, r, descriptors_by_symbol(r->file_containing_symbol));
-        break;
-    case ASKED(FILE_CONTAINING_EXTENSION):
+        return answer_files(r, descriptors_by_symbol(r->file_containing_symbol));
     case ASKED(ALL_EXTENSION_NUMBERS_OF_TYPE):
-        answer_error(c, r, CODE_NOT_FOUND, "there are no extensions here");
-        break;
+        return answer_extension_numbers(r);
+    case ASKED(FILE_CONTAINING_EXTENSION):
+        return answer_error(r, CODE_NOT_FOUND, "this server has no extensions");
     default:
-        answer_error(c, r, CODE_INVALID_ARGUMENT, "the request asks for nothing");
-        break;
+        return answer_error(r, CODE_INVALID_ARGUMENT, "the request asks for nothing");
     }
 }
 
 /* --- the stream --- */
 
-/* Answers are sent one at a time; questions that come faster wait here, bounded. */
-enum { WAITING_MAX = 256 };
-
 struct reflection {
-    struct call *call;                        /* borrowed: it owns this */
-    reflection_request *waiting[WAITING_MAX]; /* a ring; owned */
-    size_t first, n;
-    bool half_closed;
+    struct call *call;   /* borrowed: it owns this */
+    struct list waiting; /* answers, owned */
+    size_t waiting_bytes;
+    bool ending; /* nothing more is asked: the verdict follows the last answer */
+    struct status verdict;
 };
 
 static void reflection_destroy(void *state)
 {
     struct reflection *s = state;
+    struct list *node;
 
-    for (; s->n > 0; s->n--, s->first = (s->first + 1) % WAITING_MAX)
-        grpc__reflection__v1__server_reflection_request__free_unpacked(s->waiting[s->first], NULL);
+    while ((node = list_pop(&s->waiting)) != NULL)
+        free(container_of(node, struct answer, node));
     free(s);
 }
 
 static void reflection_step(struct reflection *s)
 {
-    while (s->n > 0 && call_can_send(s->call)) {
-        reflection_request *r = s->waiting[s->first];
+    while (call_can_send(s->call) && !list_is_empty(&s->waiting)) {
+        struct answer *a = container_of(list_pop(&s->waiting), struct answer, node);
 
-        s->first = (s->first + 1) % WAITING_MAX;
-        s->n--;
-        on_request(s->call, r);
-        grpc__reflection__v1__server_reflection_request__free_unpacked(r, NULL);
+        s->waiting_bytes -= a->len;
+        call_send_bytes_take(s->call, a, a->bytes, a->len, !list_is_empty(&s->waiting));
     }
-    if (s->n == 0 && s->half_closed)
-        call_finish(s->call, &STATUS_INIT);
+    if (s->ending && list_is_empty(&s->waiting))
+        call_finish(s->call, &s->verdict);
 }
 
-static void reflection_sent(void *state)
+static void reflection_on_sent(void *state)
 {
     reflection_step(state);
 }
 
-/* A copy: by way of the wire, which also turns v1alpha into v1. */
-static reflection_request *copy_request(const ProtobufCMessage *message)
+static void reflection_end(struct reflection *s, const struct status *verdict)
+{
+    if (s->ending)
+        return;
+    s->ending = true;
+    s->verdict = *verdict;
+    reflection_step(s);
+}
+
+static reflection_request *as_v1(const ProtobufCMessage *message)
 {
     size_t len = protobuf_c_message_get_packed_size(message);
     uint8_t *bytes = xmalloc(len);
@@ -158,49 +196,65 @@ static reflection_request *copy_request(const ProtobufCMessage *message)
     return r;
 }
 
-static void reflection_message(void *state, const ProtobufCMessage *message)
+static void reflection_on_message(void *state, const ProtobufCMessage *message)
 {
     struct reflection *s = state;
-    reflection_request *r = message != NULL ? copy_request(message) : NULL;
+    reflection_request *r;
+    struct answer *a;
+    struct status st;
 
     if (message == NULL) {
-        s->half_closed = true;
-    } else if (r == NULL || s->n == WAITING_MAX) {
-        struct status st;
-
-        status_set(&st, CODE_RESOURCE_EXHAUSTED, SANDBOX__V1__ERROR_REASON__ERROR_REASON_POD_FULL,
-                   "more than %d questions wait for their answers: read them first", WAITING_MAX);
-        if (r != NULL)
-            grpc__reflection__v1__server_reflection_request__free_unpacked(r, NULL);
+        reflection_end(s, &STATUS_INIT);
+        return;
+    }
+    if (s->ending)
+        return;
+    if (s->waiting_bytes > WAITING_BYTES_MAX) {
+        status_set(&st, CODE_UNAVAILABLE, REASON(POD_FULL),
+                   "too many answers wait to be read: read them before asking more");
         call_finish(s->call, &st);
         return;
-    } else {
-        s->waiting[(s->first + s->n++) % WAITING_MAX] = r;
     }
+    r = as_v1(message);
+    a = answer_to(r);
+    grpc__reflection__v1__server_reflection_request__free_unpacked(r, NULL);
+    list_append(&s->waiting, &a->node);
+    s->waiting_bytes += a->len;
     reflection_step(s);
 }
 
-static void reflection_gone(void *state)
+static void reflection_on_drain(void *state)
+{
+    struct status st;
+
+    status_set(&st, CODE_UNAVAILABLE, REASON(POD_DRAINING),
+               "this pod is about to stop: ask another one");
+    st.retry_ms = 1;
+    reflection_end(state, &st);
+}
+
+static void reflection_on_gone(void *state)
 {
     struct reflection *s = state;
     struct status st;
 
-    status_set(&st, call_end_reason(s->call), SANDBOX__V1__ERROR_REASON__ERROR_REASON_DEADLINE,
-               "the caller went away");
+    status_set(&st, call_end_reason(s->call), REASON(DEADLINE), "the caller went away");
     call_finish(s->call, &st);
 }
 
-static const struct call_handler reflection_handler = {
-    .on_sent = reflection_sent,
-    .on_gone = reflection_gone,
-    .on_message = reflection_message,
+static const struct call_handler handler = {
+    .on_sent = reflection_on_sent,
+    .on_gone = reflection_on_gone,
+    .on_drain = reflection_on_drain,
+    .on_message = reflection_on_message,
     .destroy = reflection_destroy,
 };
 
-void reflection_start(struct call *c, const ProtobufCMessage *message)
+void reflection_start(struct call *c, const ProtobufCMessage *request)
 {
     struct reflection *s = xcalloc(1, sizeof(*s));
 
     s->call = c;
-    call_set_handler(c, &reflection_handler, s);
+    list_init(&s->waiting);
+    call_set_handler(c, &handler, s);
 }

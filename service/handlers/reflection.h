@@ -1,7 +1,6 @@
-/* grpc.reflection: see reflection.c. */
+/* grpc.reflection.v1 and v1alpha: see reflection.c. */
 #pragma once
 
 #include "service/rpc/call.h"
 
-/* Of v1 and of v1alpha alike: their messages have the same fields. */
 void reflection_start(struct call *c, const ProtobufCMessage *request);

@@ -194,12 +194,13 @@ static bool run(struct daemon *d, struct status *st)
         loop_run(&d->loop);
         ok = !d->failed || status_set(st, CODE_INTERNAL, 0, "the zygote died");
     }
+    d->stopping = true;
     LIST_FOR_EACH_SAFE (node, &d->registry.by_start)
         proxy_cut(container_of(node, struct sandbox, by_start));
-    if (d->server != NULL)
-        http_server_free(d->server);
-    registry_deinit(&d->registry);
+    http_server_free(d->server);
+    keeper_stop(&d->keeper);
     loop_deinit(&d->loop);
+    registry_deinit(&d->registry);
     free(d->scratch);
     close(d->signal_io.fd);
     return ok;

@@ -4,12 +4,19 @@
 #include "common/base/status.h"
 #include "common/http/server.h"
 #include "runtime/local/agent/config.h"
+#include "runtime/local/agent/dial.h"
+#include "runtime/local/agent/metrics.h"
+#include "runtime/local/agent/process.h"
 
 struct agent {
     struct config config;
     struct loop loop;
     struct loop_fd signals;
     struct http_server *server; /* owned */
+    struct dial dial;
+    struct processes processes;
+    struct metrics metrics;
+    const struct rpc_method *methods; /* static */
 };
 
 /* Begins to serve on the descriptors of handover.h. config and loop are set. */

@@ -1,0 +1,38 @@
+/* What is told about a file. */
+#pragma once
+
+#include "envd/filesystem/filesystem.pb-c.h"
+#include "runtime/local/agent/users.h"
+
+#include <limits.h>
+#include <stdbool.h>
+
+enum { ENTRY_METADATA_MAX = 64 };
+
+/* An EntryInfo with all it points to. Init, use, deinit. */
+struct entry {
+    Filesystem__EntryInfo info;
+    Google__Protobuf__Timestamp modified;
+    char permissions[12];
+    char owner[USER_NAME_MAX];
+    char group[USER_NAME_MAX];
+    char *path;                                     /* owned */
+    char *name;                                     /* owned */
+    char *link;                                     /* owned; NULL: it is none */
+    Filesystem__EntryInfo__MetadataEntry *metadata; /* owned */
+};
+
+/* Looks at path, which is told as it is. False: errno is set, and there is nothing to deinit. */
+bool entry_init(struct entry *e, const char *path);
+void entry_deinit(struct entry *e);
+
+/* Replaces all metadata of a file; keys without their prefix. What the file system lacks is
+ * skipped. */
+struct metadata_pair {
+    char *key;
+    char *value;
+};
+bool entry_set_metadata(int fd, const struct metadata_pair *pairs, size_t n);
+
+/* "drwxr-xr-x", as Go writes modes. Pure. */
+void entry_format_mode(unsigned mode, char to[12]);

@@ -1,0 +1,199 @@
+/*
+ * See spawn.h. The child, between fork() and exec(), gives up what the agent has and its command
+ * must not: capabilities, the blocked signals, the number of descriptors. A program that is not
+ * there ends like it does in a shell (127, a line on stderr), because that is what E2B's clients
+ * see.
+ */
+#include "runtime/local/agent/spawn.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/mem.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <grp.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+enum { FILES = 1024, PIPE_SIZE = 256 << 10, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
+
+#define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+static _Noreturn void give_up(int fd, const char *what)
+{
+    struct spawn_failure failure = {.error = errno};
+
+    snprintf(failure.what, sizeof(failure.what), "%s", what);
+    if (write(fd, &failure, sizeof(failure)) < 0)
+        _exit(EXIT_CANNOT_RUN);
+    _exit(EXIT_NOT_FOUND);
+}
+
+static void reset_signals(void)
+{
+    sigset_t none;
+
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL);
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* Nobody but root may use capabilities of the sandbox, not even by a file that has them. */
+static bool become(const struct user *user, const gid_t *groups, size_t n_groups)
+{
+    if (user->uid == geteuid() && user->uid != 0)
+        return true;
+    if (user->uid != 0)
+        for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+            if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
+                return false;
+    return setgroups(n_groups, groups) == 0 && setresgid(user->gid, user->gid, user->gid) == 0 &&
+           setresuid(user->uid, user->uid, user->uid) == 0;
+}
+
+static _Noreturn void run_program(const struct spawn *spawn)
+{
+    const char *why;
+    int code;
+
+    environ = (char **)spawn->envp;
+    execvp(spawn->argv[0], (char *const *)spawn->argv);
+    why = errno == ENOENT ? "not found" : strerror(errno);
+    code = errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+    dprintf(STDERR_FILENO, "/bin/sh: 1: exec: %s: %s\n", spawn->argv[0], why);
+    _exit(code);
+}
+
+struct child_files {
+    int stdio[3];
+    int failure;
+};
+
+static _Noreturn void run_child(const struct spawn *spawn, const struct child_files *files,
+                                const gid_t *groups, size_t n_groups)
+{
+    struct rlimit limit;
+
+    reset_signals();
+    for (int fd = 0; fd < 3; fd++)
+        if (dup2(files->stdio[fd], fd) < 0)
+            give_up(files->failure, "dup2");
+    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_max > FILES) {
+        limit.rlim_cur = FILES;
+        setrlimit(RLIMIT_NOFILE, &limit);
+    }
+    if (!become(spawn->user, groups, n_groups))
+        give_up(files->failure, "change the user");
+    if (chdir(spawn->cwd) < 0)
+        give_up(files->failure, "chdir");
+    run_program(spawn);
+}
+
+static void close_pair(int (*pair)[2])
+{
+    for (int i = 0; i < 2; i++)
+        cleanup_close(&(*pair)[i]);
+}
+
+/* Ours does not block, theirs does. */
+static bool open_pipe(int pair[2], int ours)
+{
+    if (pipe2(pair, O_CLOEXEC) < 0) {
+        pair[0] = pair[1] = -1;
+        return false;
+    }
+    /* A refusal (the user has many pipes already) only makes it slower. */
+    fcntl(pair[ours], F_SETPIPE_SZ, PIPE_SIZE);
+    return fcntl(pair[ours], F_SETFL, O_NONBLOCK | (ours ? O_WRONLY : O_RDONLY)) == 0;
+}
+
+bool spawn_start(const struct spawn *spawn, struct spawned *ret, struct status *st)
+{
+    AUTO(close_pair) int in[2] = {-1, -1};
+    AUTO(close_pair) int out[2] = {-1, -1};
+    AUTO(close_pair) int err[2] = {-1, -1};
+    AUTO(close_pair) int failure[2] = {-1, -1};
+    gid_t groups[USER_GROUPS_MAX];
+    size_t n_groups = user_groups(spawn->user, groups);
+    bool opened = open_pipe(out, 0) && open_pipe(err, 0) && open_pipe(failure, 0);
+
+    if (spawn->with_stdin)
+        opened = opened && open_pipe(in, 1);
+    else
+        opened = opened && (in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;
+    if (!opened)
+        return status_set(st, CODE_RESOURCE_EXHAUSTED, 0, "no pipes for the command: %s",
+                          strerror(errno));
+    ret->pid = fork();
+    if (ret->pid == 0) {
+        struct child_files files = {{in[0], out[1], err[1]}, failure[1]};
+
+        run_child(spawn, &files, groups, n_groups);
+    }
+    if (ret->pid < 0)
+        return status_set(st, CODE_RESOURCE_EXHAUSTED, 0, "no process for the command: %s",
+                          strerror(errno));
+    ret->in_fd = take_fd(&in[1]);
+    ret->out_fd[0] = take_fd(&out[0]);
+    ret->out_fd[1] = take_fd(&err[0]);
+    ret->failure_fd = take_fd(&failure[0]);
+    return true;
+}
+
+/* ---- the environment ---- */
+
+struct env {
+    const char **list; /* owned, and so are its strings */
+    size_t n;
+};
+
+static void env_set(struct env *env, char *pair)
+{
+    size_t len = strcspn(pair, "=");
+    size_t i = 0;
+
+    while (i < env->n && (strncmp(env->list[i], pair, len) != 0 || env->list[i][len] != '='))
+        i++;
+    if (i < env->n) {
+        free((char *)env->list[i]);
+        env->list[i] = pair;
+        return;
+    }
+    env->list = xrealloc(env->list, (env->n + 2) * sizeof(*env->list));
+    env->list[env->n++] = pair;
+    env->list[env->n] = NULL;
+}
+
+const char **spawn_env_new(const struct config *config, const struct user *user,
+                           const char *const *more, size_t n_more)
+{
+    struct env env = {0};
+
+    env_set(&env, xstrdup("PATH=" DEFAULT_PATH));
+    env_set(&env, xasprintf("HOME=%s", user->home));
+    env_set(&env, xasprintf("USER=%s", user->name));
+    env_set(&env, xasprintf("LOGNAME=%s", user->name));
+    for (size_t i = 0; i < config->n_envs; i++)
+        env_set(&env, xstrdup(config->envs[i]));
+    /* What the sandbox is, its creator cannot change; the command's own environment can. */
+    env_set(&env, xstrdup("E2B_SANDBOX=true"));
+    env_set(&env, xasprintf("E2B_SANDBOX_ID=%s", config->id));
+    env_set(&env, xasprintf("E2B_TEMPLATE_ID=%s", config->template_id));
+    for (size_t i = 0; i < n_more; i++)
+        env_set(&env, xstrdup(more[i]));
+    return env.list;
+}
+
+void spawn_env_free(const char **env)
+{
+    for (size_t i = 0; env && env[i]; i++)
+        free((char *)env[i]);
+    free(env);
+}

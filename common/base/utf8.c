@@ -1,6 +1,8 @@
 /* See utf8.h. */
 #include "common/base/utf8.h"
 
+#include "common/base/mem.h"
+
 #include <string.h>
 
 static bool between(uint8_t b, uint8_t low, uint8_t high)
@@ -84,4 +86,24 @@ void utf8_sanitize(char *s)
         s += step;
         len -= step;
     }
+}
+
+/* The text is at most three times as long: every bad byte can become the three of U+FFFD. */
+char *utf8_repair(const uint8_t *data, size_t len)
+{
+    bool clean = utf8_is_valid(data, len) && (len == 0 || memchr(data, 0, len) == NULL);
+    char *text = xmalloc((clean ? len : 3 * len) + 1), *to = text;
+
+    if (clean)
+        to = mempcpy(text, data, len);
+    while (!clean && len > 0) {
+        int n = data[0] == 0 ? -1 : utf8_sequence(data, len);
+        size_t step = n > 0 ? (size_t)n : n < 0 ? (size_t)-n : len;
+
+        to = n > 0 ? mempcpy(to, data, step) : mempcpy(to, "\xef\xbf\xbd", 3);
+        data += step;
+        len -= step;
+    }
+    *to = '\0';
+    return text;
 }

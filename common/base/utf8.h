@@ -16,3 +16,9 @@ bool utf8_is_valid(const uint8_t *s, size_t len);
 
 /* Replaces every byte that is not part of valid UTF-8 by '?', in place. */
 void utf8_sanitize(char *s);
+
+/*
+ * A copy of any bytes as text: U+FFFD for what is no UTF-8, and for NUL, which a C string cannot
+ * hold. The caller's to free.
+ */
+char *utf8_repair(const uint8_t *data, size_t len);

@@ -7,6 +7,7 @@
 
 #include "common/base/utf8.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 static int sequence(const char *s)
@@ -53,12 +54,32 @@ static void test_sanitize_keeps_what_is_valid(void **state)
     assert_string_equal(s, "a?\xc3\xa9??");
 }
 
+static void expect_repaired(const void *data, size_t len, const char *expected)
+{
+    char *text = utf8_repair(data, len);
+
+    assert_string_equal(text, expected);
+    free(text);
+}
+
+static void test_repair_stands_in_for_what_is_no_text(void **state)
+{
+    expect_repaired("gr\xc3\xbc\xc3\x9f", 6, "gr\xc3\xbc\xc3\x9f");
+    expect_repaired("a\0b", 3,
+                    "a\xef\xbf\xbd"
+                    "b");
+    expect_repaired("\xff\xff", 2, "\xef\xbf\xbd\xef\xbf\xbd");
+    expect_repaired("\xe2\x82", 2, "\xef\xbf\xbd"); /* cut: one for the whole */
+    expect_repaired("", 0, "");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_sequence_knows_whole_cut_and_wrong),
         cmocka_unit_test(test_is_valid_at_every_offset),
         cmocka_unit_test(test_sanitize_keeps_what_is_valid),
+        cmocka_unit_test(test_repair_stands_in_for_what_is_no_text),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,14 +4,36 @@
 #include "grpc/health/v1/health.pb-c.h"
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
+#include "sandbox/v1/sandbox_service.pb-c.h"
+#include "service/handlers/commands.h"
+#include "service/handlers/files.h"
+#include "service/handlers/follow.h"
 #include "service/handlers/health.h"
 #include "service/handlers/reflection.h"
+#include "service/handlers/sandboxes.h"
 
+#define SANDBOX &sandbox__v1__sandbox_service__descriptor
 #define HEALTH &grpc__health__v1__health__descriptor
 #define REFLECTION_V1 &grpc__reflection__v1__server_reflection__descriptor
 #define REFLECTION_V1ALPHA &grpc__reflection__v1alpha__server_reflection__descriptor
 
 const struct method methods[] = {
+    {SANDBOX, "CreateSandbox", METHOD_UNARY, create_sandbox_start},
+    {SANDBOX, "GetSandbox", METHOD_UNARY, get_sandbox_start},
+    {SANDBOX, "ListSandboxes", METHOD_UNARY, list_sandboxes_start},
+    {SANDBOX, "DeleteSandbox", METHOD_UNARY, delete_sandbox_start},
+    {SANDBOX, "SetSandboxTimeout", METHOD_UNARY, set_sandbox_timeout_start},
+    {SANDBOX, "GetSandboxUrl", METHOD_UNARY, get_sandbox_url_start},
+    {SANDBOX, "WriteFiles", METHOD_UNARY, write_files_start},
+    {SANDBOX, "ReadFile", METHOD_UNARY, read_file_start},
+    {SANDBOX, "RunCommand", METHOD_SERVER_STREAM, run_command_start},
+    {SANDBOX, "Logs", METHOD_SERVER_STREAM, logs_start},
+    {SANDBOX, "GetCommand", METHOD_UNARY, get_command_start},
+    {SANDBOX, "ListCommands", METHOD_UNARY, list_commands_start},
+    {SANDBOX, "SendInput", METHOD_UNARY, send_input_start},
+    {SANDBOX, "SignalCommand", METHOD_UNARY, signal_command_start},
+    {SANDBOX, "AckLogs", METHOD_UNARY, ack_logs_start},
+
     {HEALTH, "Check", METHOD_UNARY, health_check_start},
     {HEALTH, "List", METHOD_UNARY, health_list_start},
     {HEALTH, "Watch", METHOD_SERVER_STREAM, health_watch_start},

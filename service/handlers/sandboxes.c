@@ -1,0 +1,409 @@
+/*
+ * CreateSandbox, GetSandbox, ListSandboxes, DeleteSandbox, SetSandboxTimeout and GetSandboxUrl: the
+ * request is checked, copied into what the adapter wants (it may be unpacked memory that is gone by
+ * the time the answer comes), and the answer is turned into a message. On the call's worker.
+ */
+#include "service/handlers/sandboxes.h"
+
+#include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "sandbox/v1/errors.pb-c.h"
+#include "sandbox/v1/sandbox.pb-c.h"
+#include "service/handlers/operation.h"
+#include "service/handlers/pairs.h"
+#include "service/handlers/sandbox_message.h"
+#include "service/handlers/validate.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    INVALID_FIELD = SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD,
+    TEMPLATE_MAX = 256,
+    DEFAULT_TIMEOUT_S = 600,
+    PAGE_MAX = 100,
+    PAGE_TOKEN_MAX = 1024,
+};
+
+#define TIMEOUT_MAX_MS (INT64_C(30) * 24 * 3600 * 1000)
+
+static void refuse(struct call *c, const struct status *st)
+{
+    call_finish(c, st);
+}
+
+/* Whole seconds, rounded up. */
+static bool read_timeout(const Google__Protobuf__Duration *d, int64_t *ret_s, struct status *st)
+{
+    int64_t ms;
+
+    if (!validate_duration("timeout", d->seconds, d->nanos, 1000, TIMEOUT_MAX_MS, &ms, st))
+        return false;
+    *ret_s = (ms + 999) / 1000;
+    return true;
+}
+
+/* --- CreateSandbox --- */
+
+struct create {
+    struct operation o;
+    struct e2b_create_args args;
+    struct pairs metadata, envs;
+    char *template, *request_id, *reuse_key; /* owned */
+    struct e2b_sandbox sandbox;
+    bool reused;
+};
+
+static void create_release(struct operation *o)
+{
+    struct create *k = container_of(o, struct create, o);
+
+    pairs_deinit(&k->metadata);
+    pairs_deinit(&k->envs);
+    free(k->template);
+    free(k->request_id);
+    free(k->reuse_key);
+    e2b_sandbox_deinit(&k->sandbox);
+    free(k);
+}
+
+static void create_answer(struct operation *o)
+{
+    struct create *k = container_of(o, struct create, o);
+    Sandbox__V1__CreateSandboxResponse m = SANDBOX__V1__CREATE_SANDBOX_RESPONSE__INIT;
+    AUTO(sandbox_message_deinit) struct sandbox_message sandbox;
+
+    sandbox_message_init(&sandbox, &k->sandbox);
+    m.sandbox = &sandbox.m;
+    m.reused = k->reused;
+    call_reply(o->call, &m.base);
+}
+
+static char *copy_or_null(const char *text)
+{
+    return text[0] != '\0' ? xstrdup(text) : NULL;
+}
+
+static bool check_create(const Sandbox__V1__CreateSandboxRequest *r, struct status *st)
+{
+    if (strlen(r->template_) > TEMPLATE_MAX)
+        return status_bad_field(st, INVALID_FIELD, "template", "template is longer than %d bytes",
+                                TEMPLATE_MAX);
+    if (r->on_timeout > SANDBOX__V1__ON_TIMEOUT__ON_TIMEOUT_PAUSE)
+        return status_bad_field(st, INVALID_FIELD, "on_timeout", "on_timeout %d is not known here",
+                                (int)r->on_timeout);
+    return validate_optional_id("request_id", r->request_id, st) &&
+           validate_optional_id("reuse_key", r->reuse_key, st);
+}
+
+static bool read_create(struct create *k, const Sandbox__V1__CreateSandboxRequest *r,
+                        struct status *st)
+{
+    k->args.timeout_s = DEFAULT_TIMEOUT_S;
+    if (!check_create(r, st) || !pairs_metadata(&k->metadata, r->metadata, r->n_metadata, st) ||
+        !pairs_envs(&k->envs, r->envs, r->n_envs, st) ||
+        (r->timeout != NULL && !read_timeout(r->timeout, &k->args.timeout_s, st)))
+        return false;
+    k->args.template = k->template = copy_or_null(r->template_);
+    k->args.request_id = k->request_id = copy_or_null(r->request_id);
+    k->args.reuse_key = k->reuse_key = copy_or_null(r->reuse_key);
+    k->args.metadata = k->metadata.items;
+    k->args.n_metadata = k->metadata.n;
+    k->args.envs = k->envs.items;
+    k->args.n_envs = k->envs.n;
+    k->args.pause_on_timeout = r->on_timeout == SANDBOX__V1__ON_TIMEOUT__ON_TIMEOUT_PAUSE;
+    k->args.deny_internet = r->deny_internet_access;
+    return true;
+}
+
+void create_sandbox_start(struct call *c, const ProtobufCMessage *message)
+{
+    struct create *k = xcalloc(1, sizeof(*k));
+    struct status st = STATUS_INIT;
+
+    k->o.answer = create_answer;
+    k->o.release = create_release;
+    if (!read_create(k, (const Sandbox__V1__CreateSandboxRequest *)message, &st)) {
+        create_release(&k->o);
+        refuse(c, &st);
+        return;
+    }
+    operation_begin(&k->o, c);
+    e2b_create(operation_e2b(&k->o), &k->o.op, &k->args, &k->sandbox, &k->reused);
+}
+
+/* --- GetSandbox, DeleteSandbox, SetSandboxTimeout: by id --- */
+
+struct by_id {
+    struct operation o;
+    char sandbox_id[VALIDATE_ID_MAX + 1];
+    struct e2b_sandbox sandbox; /* of GetSandbox */
+    int64_t end_ns;             /* of SetSandboxTimeout */
+    bool allow_missing;         /* of DeleteSandbox */
+};
+
+static void by_id_release(struct operation *o)
+{
+    struct by_id *k = container_of(o, struct by_id, o);
+
+    e2b_sandbox_deinit(&k->sandbox);
+    free(k);
+}
+
+/* NULL: refused already. */
+static struct by_id *by_id_new(struct call *c, const char *sandbox_id,
+                               void (*answer)(struct operation *o))
+{
+    struct status st = STATUS_INIT;
+    struct by_id *k;
+
+    if (!validate_id("sandbox_id", sandbox_id, &st)) {
+        refuse(c, &st);
+        return NULL;
+    }
+    k = xcalloc(1, sizeof(*k));
+    k->o.answer = answer;
+    k->o.release = by_id_release;
+    snprintf(k->sandbox_id, sizeof(k->sandbox_id), "%s", sandbox_id);
+    operation_begin(&k->o, c);
+    return k;
+}
+
+static void get_answer(struct operation *o)
+{
+    struct by_id *k = container_of(o, struct by_id, o);
+    Sandbox__V1__GetSandboxResponse m = SANDBOX__V1__GET_SANDBOX_RESPONSE__INIT;
+    AUTO(sandbox_message_deinit) struct sandbox_message sandbox;
+
+    sandbox_message_init(&sandbox, &k->sandbox);
+    m.sandbox = &sandbox.m;
+    call_reply(o->call, &m.base);
+}
+
+void get_sandbox_start(struct call *c, const ProtobufCMessage *message)
+{
+    const Sandbox__V1__GetSandboxRequest *r = (const Sandbox__V1__GetSandboxRequest *)message;
+    struct by_id *k = by_id_new(c, r->sandbox_id, get_answer);
+
+    if (k != NULL)
+        e2b_get(operation_e2b(&k->o), &k->o.op, k->sandbox_id, &k->sandbox);
+}
+
+static void delete_answer(struct operation *o)
+{
+    Sandbox__V1__DeleteSandboxResponse m = SANDBOX__V1__DELETE_SANDBOX_RESPONSE__INIT;
+
+    call_reply(o->call, &m.base);
+}
+
+/* With allow_missing a sandbox that is not there is as good as deleted. */
+static void delete_done(struct e2b_op *op)
+{
+    struct by_id *k = container_of(op, struct by_id, o.op);
+    struct call *c = k->o.call;
+
+    if (op->st.code == CODE_OK || (op->st.code == CODE_NOT_FOUND && k->allow_missing))
+        delete_answer(&k->o);
+    else
+        call_finish(c, &op->st);
+    call_unref(c);
+}
+
+void delete_sandbox_start(struct call *c, const ProtobufCMessage *message)
+{
+    const Sandbox__V1__DeleteSandboxRequest *r = (const Sandbox__V1__DeleteSandboxRequest *)message;
+    struct by_id *k = by_id_new(c, r->sandbox_id, delete_answer);
+
+    if (k == NULL)
+        return;
+    k->allow_missing = r->allow_missing;
+    k->o.op.done = delete_done;
+    e2b_delete(operation_e2b(&k->o), &k->o.op, k->sandbox_id);
+}
+
+static void timeout_answer(struct operation *o)
+{
+    struct by_id *k = container_of(o, struct by_id, o);
+    Sandbox__V1__SetSandboxTimeoutResponse m = SANDBOX__V1__SET_SANDBOX_TIMEOUT_RESPONSE__INIT;
+    Google__Protobuf__Timestamp end = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+
+    end.seconds = k->end_ns / NS_PER_S;
+    end.nanos = (int32_t)(k->end_ns % NS_PER_S);
+    m.end_time = &end;
+    call_reply(o->call, &m.base);
+}
+
+void set_sandbox_timeout_start(struct call *c, const ProtobufCMessage *message)
+{
+    const Sandbox__V1__SetSandboxTimeoutRequest *r =
+        (const Sandbox__V1__SetSandboxTimeoutRequest *)message;
+    struct status st = STATUS_INIT;
+    int64_t timeout_s = 0;
+    bool ok = r->timeout != NULL
+                  ? read_timeout(r->timeout, &timeout_s, &st)
+                  : status_bad_field(&st, INVALID_FIELD, "timeout", "timeout is required");
+    struct by_id *k;
+
+    if (!ok) {
+        refuse(c, &st);
+        return;
+    }
+    k = by_id_new(c, r->sandbox_id, timeout_answer);
+    if (k != NULL)
+        e2b_set_timeout(operation_e2b(&k->o), &k->o.op, k->sandbox_id, timeout_s, &k->end_ns);
+}
+
+/* --- ListSandboxes --- */
+
+struct listing {
+    struct operation o;
+    struct e2b_list_args args;
+    struct pairs metadata;
+    char *page_token; /* owned */
+    struct e2b_list list;
+};
+
+static void listing_release(struct operation *o)
+{
+    struct listing *k = container_of(o, struct listing, o);
+
+    pairs_deinit(&k->metadata);
+    free(k->page_token);
+    e2b_list_deinit(&k->list);
+    free(k);
+}
+
+static void listing_answer(struct operation *o)
+{
+    struct listing *k = container_of(o, struct listing, o);
+    Sandbox__V1__ListSandboxesResponse m = SANDBOX__V1__LIST_SANDBOXES_RESPONSE__INIT;
+    size_t n = k->list.n_items;
+    AUTO_FREE struct sandbox_message *items = xcalloc(n, sizeof(items[0]));
+    AUTO_FREE Sandbox__V1__Sandbox **pointers = xcalloc(n, sizeof(pointers[0]));
+
+    for (size_t i = 0; i < n; i++) {
+        sandbox_message_init(&items[i], &k->list.items[i]);
+        pointers[i] = &items[i].m;
+    }
+    m.sandboxes = pointers;
+    m.n_sandboxes = n;
+    if (k->list.next_page_token != NULL)
+        m.next_page_token = k->list.next_page_token;
+    call_reply(o->call, &m.base);
+    for (size_t i = 0; i < n; i++)
+        sandbox_message_deinit(&items[i]);
+}
+
+static bool read_states(struct listing *k, const Sandbox__V1__ListSandboxesRequest *r,
+                        struct status *st)
+{
+    for (size_t i = 0; i < r->n_states; i++) {
+        switch (r->states[i]) {
+        case SANDBOX__V1__SANDBOX__STATE__STATE_RUNNING:
+            k->args.running = true;
+            break;
+        case SANDBOX__V1__SANDBOX__STATE__STATE_PAUSED:
+            k->args.paused = true;
+            break;
+        default:
+            return status_bad_field(st, INVALID_FIELD, "states", "state %d is not known here",
+                                    (int)r->states[i]);
+        }
+    }
+    return true;
+}
+
+static bool read_listing(struct listing *k, const Sandbox__V1__ListSandboxesRequest *r,
+                         struct status *st)
+{
+    if (r->page_size < 0)
+        return status_bad_field(st, INVALID_FIELD, "page_size", "page_size is negative");
+    if (strlen(r->page_token) > PAGE_TOKEN_MAX)
+        return status_bad_field(st, INVALID_FIELD, "page_token",
+                                "page_token is not one that this method returned");
+    if (!read_states(k, r, st) ||
+        !pairs_metadata(&k->metadata, (pairs_metadata_entry **)r->metadata, r->n_metadata, st))
+        return false;
+    k->args.limit = r->page_size == 0 || r->page_size > PAGE_MAX ? PAGE_MAX : r->page_size;
+    k->args.metadata = k->metadata.items;
+    k->args.n_metadata = k->metadata.n;
+    k->args.page_token = k->page_token = copy_or_null(r->page_token);
+    return true;
+}
+
+void list_sandboxes_start(struct call *c, const ProtobufCMessage *message)
+{
+    struct listing *k = xcalloc(1, sizeof(*k));
+    struct status st = STATUS_INIT;
+
+    k->o.answer = listing_answer;
+    k->o.release = listing_release;
+    if (!read_listing(k, (const Sandbox__V1__ListSandboxesRequest *)message, &st)) {
+        listing_release(&k->o);
+        refuse(c, &st);
+        return;
+    }
+    operation_begin(&k->o, c);
+    e2b_list(operation_e2b(&k->o), &k->o.op, &k->args, &k->list);
+}
+
+/* --- GetSandboxUrl --- */
+
+struct port_url {
+    struct operation o;
+    char sandbox_id[VALIDATE_ID_MAX + 1];
+    char *url, *host, *token; /* owned */
+};
+
+static void port_url_release(struct operation *o)
+{
+    struct port_url *k = container_of(o, struct port_url, o);
+
+    free(k->url);
+    free(k->host);
+    free(k->token);
+    free(k);
+}
+
+static void port_url_answer(struct operation *o)
+{
+    struct port_url *k = container_of(o, struct port_url, o);
+    Sandbox__V1__GetSandboxUrlResponse m = SANDBOX__V1__GET_SANDBOX_URL_RESPONSE__INIT;
+    Sandbox__V1__GetSandboxUrlResponse__HeadersEntry header =
+        SANDBOX__V1__GET_SANDBOX_URL_RESPONSE__HEADERS_ENTRY__INIT;
+    Sandbox__V1__GetSandboxUrlResponse__HeadersEntry *headers[] = {&header};
+    char name[] = "e2b-traffic-access-token";
+
+    m.url = k->url;
+    m.host = k->host;
+    if (k->token != NULL) {
+        header.key = name;
+        header.value = k->token;
+        m.headers = headers;
+        m.n_headers = 1;
+    }
+    call_reply(o->call, &m.base);
+}
+
+void get_sandbox_url_start(struct call *c, const ProtobufCMessage *message)
+{
+    const Sandbox__V1__GetSandboxUrlRequest *r = (const Sandbox__V1__GetSandboxUrlRequest *)message;
+    struct status st = STATUS_INIT;
+    struct port_url *k;
+
+    if (!validate_id("sandbox_id", r->sandbox_id, &st) ||
+        ((r->port < 1 || r->port > 65535) &&
+         !status_bad_field(&st, INVALID_FIELD, "port", "port must be from 1 to 65535"))) {
+        refuse(c, &st);
+        return;
+    }
+    k = xcalloc(1, sizeof(*k));
+    k->o.answer = port_url_answer;
+    k->o.release = port_url_release;
+    snprintf(k->sandbox_id, sizeof(k->sandbox_id), "%s", r->sandbox_id);
+    operation_begin(&k->o, c);
+    e2b_port_url(operation_e2b(&k->o), &k->o.op, k->sandbox_id, r->port, &k->url, &k->host,
+                 &k->token);
+}

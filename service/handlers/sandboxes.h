@@ -1,0 +1,11 @@
+/* The lifecycle RPCs: each is one operation of the control plane. See sandboxes.c. */
+#pragma once
+
+#include "service/rpc/call.h"
+
+void create_sandbox_start(struct call *c, const ProtobufCMessage *request);
+void get_sandbox_start(struct call *c, const ProtobufCMessage *request);
+void list_sandboxes_start(struct call *c, const ProtobufCMessage *request);
+void delete_sandbox_start(struct call *c, const ProtobufCMessage *request);
+void set_sandbox_timeout_start(struct call *c, const ProtobufCMessage *request);
+void get_sandbox_url_start(struct call *c, const ProtobufCMessage *request);

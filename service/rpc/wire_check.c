@@ -1,4 +1,7 @@
-/* See wire_check.h. Pure; recursion is bounded. */
+/*
+ * See wire_check.h. Pure; recursion is bounded, and so is the number of fields: an empty message or
+ * an unknown field takes two bytes on the wire, and fifty times that once it is unpacked.
+ */
 #include "service/rpc/wire_check.h"
 
 #include "common/base/utf8.h"
@@ -9,6 +12,7 @@
 enum {
     INVALID_FIELD = SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD,
     DEPTH_MAX = 32,
+    FIELDS_MAX = 128 * 1024, /* of one request, however nested */
     WIRE_VARINT = 0,
     WIRE_FIXED64 = 1,
     WIRE_BYTES = 2,
@@ -49,6 +53,12 @@ static bool malformed(const ProtobufCMessageDescriptor *type, struct status *st)
                       "the request is no %s message: its bytes do not parse", type->name);
 }
 
+static bool too_many(struct status *st)
+{
+    return status_set(st, CODE_INVALID_ARGUMENT, INVALID_FIELD,
+                      "the request has more than %d fields; split it", FIELDS_MAX);
+}
+
 static bool check_text(const ProtobufCFieldDescriptor *field, const uint8_t *data, size_t len,
                        struct status *st)
 {
@@ -60,30 +70,38 @@ static bool check_text(const ProtobufCFieldDescriptor *field, const uint8_t *dat
     return true;
 }
 
+/* Where a check has got to. */
+struct position {
+    int depth;
+    unsigned fields; /* seen so far */
+};
+
 static bool check_message(const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t len,
-                          int depth, struct status *st);
+                          struct position *pos, struct status *st);
 
 static bool check_bytes(const ProtobufCMessageDescriptor *type, unsigned number,
-                        const uint8_t *data, size_t len, int depth, struct status *st)
+                        const uint8_t *data, size_t len, struct position *pos, struct status *st)
 {
     const ProtobufCFieldDescriptor *field = protobuf_c_message_descriptor_get_field(type, number);
 
     if (field != NULL && field->type == PROTOBUF_C_TYPE_STRING)
         return check_text(field, data, len, st);
     if (field != NULL && field->type == PROTOBUF_C_TYPE_MESSAGE)
-        return check_message(field->descriptor, data, len, depth + 1, st);
+        return check_message(field->descriptor, data, len, pos, st);
     return true;
 }
 
 static bool check_message(const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t len,
-                          int depth, struct status *st)
+                          struct position *pos, struct status *st)
 {
     struct reader r = {data, data + len};
     uint64_t tag, value;
 
-    if (depth > DEPTH_MAX)
+    if (++pos->depth > DEPTH_MAX)
         return malformed(type, st);
     while (r.at < r.end) {
+        if (++pos->fields > FIELDS_MAX)
+            return too_many(st);
         bool ok = read_varint(&r, &tag) && tag >> 3 != 0 && tag >> 32 == 0;
 
         switch (ok ? (int)(tag & 7) : -1) {
@@ -98,7 +116,7 @@ static bool check_message(const ProtobufCMessageDescriptor *type, const uint8_t 
             break;
         case WIRE_BYTES:
             ok = read_varint(&r, &value) && value <= (uint64_t)(r.end - r.at);
-            if (ok && !check_bytes(type, (unsigned)(tag >> 3), r.at, value, depth, st))
+            if (ok && !check_bytes(type, (unsigned)(tag >> 3), r.at, value, pos, st))
                 return false;
             ok = ok && skip(&r, value);
             break;
@@ -108,11 +126,14 @@ static bool check_message(const ProtobufCMessageDescriptor *type, const uint8_t 
         if (!ok)
             return malformed(type, st);
     }
+    pos->depth--;
     return true;
 }
 
 bool wire_check(const ProtobufCMessageDescriptor *type, const uint8_t *data, size_t len,
                 struct status *st)
 {
-    return check_message(type, data, len, 0, st);
+    struct position pos = {0};
+
+    return check_message(type, data, len, &pos, st);
 }

@@ -164,16 +164,20 @@ static bool listen_on(struct server *s, struct status *st)
     return true;
 }
 
+/* The threads come first: when one cannot be had, nothing else has happened yet. */
 bool server_start(struct server *s, struct status *st)
 {
-    if (!listen_on(s, st))
-        return false;
-    grpc_server_start(s->core);
-    s->started = true;
     for (int i = 0; i < s->n_workers; i++) {
         if (!worker_start(&s->workers[i], st))
             return false;
     }
+    if (!listen_on(s, st))
+        return false;
+    grpc_server_start(s->core);
+    pthread_mutex_lock(&s->lock);
+    s->started = true;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
     return true;
 }
 
@@ -248,6 +252,10 @@ void server_free(struct server *s)
 {
     if (s == NULL)
         return;
+    pthread_mutex_lock(&s->lock);
+    atomic_store(&s->closing, true); /* for workers that were never let in */
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
     if (s->core != NULL)
         grpc_server_destroy(s->core);
     for (int i = 0; i < s->n_workers; i++)

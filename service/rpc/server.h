@@ -30,7 +30,7 @@ struct server_config {
 /* Starts nothing yet. False when the table has a hole or a double entry. */
 bool server_new(const struct server_config *config, struct server **ret, struct status *st);
 
-/* Binds the address and starts the workers. */
+/* Binds the address and starts the workers. After a failure only server_free() is left. */
 bool server_start(struct server *s, struct status *st);
 
 /* HOST:PORT with the real port. */
@@ -44,7 +44,7 @@ void server_drain(struct server *s);
  * cancels them and waits for the workers to end. */
 void server_shutdown(struct server *s, int64_t budget_ms);
 
-/* After server_shutdown(), or without server_start(). NULL is fine. */
+/* After server_shutdown(), or when server_start() was not called or failed. NULL is fine. */
 void server_free(struct server *s);
 
 /* Once per process, around everything else. Core's own messages go to the log. */

@@ -23,11 +23,22 @@ static gpr_timespec as_core_time(int64_t ns)
 static void run_timers(struct worker *w)
 {
     struct call_timer *timer;
+    int64_t now_ns;
 
     if (w->timers.n == 0)
         return;
-    while ((timer = timers_take_due(&w->timers, clock_monotonic_ns())) != NULL)
+    now_ns = clock_monotonic_ns();
+    while ((timer = timers_take_due(&w->timers, now_ns)) != NULL)
         timer->run(timer);
+}
+
+/* Core takes requests for calls only once it is started; a server that cannot start closes. */
+static void wait_for_start(struct server *s)
+{
+    pthread_mutex_lock(&s->lock);
+    while (!s->started && !atomic_load(&s->closing))
+        pthread_cond_wait(&s->changed, &s->lock);
+    pthread_mutex_unlock(&s->lock);
 }
 
 static void *worker_main(void *arg)
@@ -35,6 +46,7 @@ static void *worker_main(void *arg)
     struct worker *w = arg;
 
     pthread_setname_np(pthread_self(), "rpc");
+    wait_for_start(w->server);
     for (int i = 0; i < SLOTS; i++)
         call_request(w);
     for (;;) {

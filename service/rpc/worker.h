@@ -42,12 +42,12 @@ struct server {
     char address[300];
     struct worker *workers; /* owned */
     int n_workers;
-    bool started;
     atomic_bool draining;
     atomic_bool closing; /* no new calls are asked for */
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
+    bool started;     /* under lock */
     size_t n_calls;   /* under lock: every struct call, waiting ones too */
     bool core_closed; /* under lock: core has let go of everything */
 };

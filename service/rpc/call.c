@@ -11,13 +11,12 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "sandbox/v1/errors.pb-c.h"
+#include "service/rpc/incoming.h"
 #include "service/rpc/trailers.h"
-#include "service/rpc/wire_check.h"
 #include "service/rpc/worker.h"
 
 #include <assert.h>
 #include <grpc/byte_buffer.h>
-#include <grpc/byte_buffer_reader.h>
 #include <grpc/support/alloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -53,6 +52,9 @@ struct call {
     /* Coming in. */
     struct op received;
     grpc_byte_buffer *incoming;
+    bool receiving;
+    bool held;    /* METHOD_BIDI: the handler wants no more for now */
+    bool no_more; /* the last message was seen */
     struct op closed;
     int cancelled;
     bool gone; /* the client went away before the call was finished */
@@ -497,38 +499,34 @@ void call_timer_stop(struct call_timer *t)
 
 /* --- receiving --- */
 
-/* The message as one piece of memory; NULL when the bytes are no such message. */
-static ProtobufCMessage *unpack(const ProtobufCMessageDescriptor *type, grpc_byte_buffer *buffer,
-                                struct status *st)
-{
-    grpc_byte_buffer_reader reader;
-    ProtobufCMessage *message = NULL;
-
-    if (!grpc_byte_buffer_reader_init(&reader, buffer)) {
-        status_set(st, CODE_INTERNAL, REASON(INTERNAL), "the request cannot be decompressed");
-        return NULL;
-    }
-
-    grpc_slice bytes = grpc_byte_buffer_reader_readall(&reader);
-    const uint8_t *data = GRPC_SLICE_START_PTR(bytes);
-    size_t len = GRPC_SLICE_LENGTH(bytes);
-
-    if (wire_check(type, data, len, st)) {
-        message = protobuf_c_message_unpack(type, NULL, len, data);
-        if (message == NULL)
-            status_set(st, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD),
-                       "the request is no %s message: its bytes do not parse", type->name);
-    }
-    grpc_slice_unref(bytes);
-    grpc_byte_buffer_reader_destroy(&reader);
-    return message;
-}
-
+/* Asks for the next message, if one is wanted. */
 static void receive(struct call *c)
 {
     grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &c->incoming};
 
+    if (c->receiving || c->held || c->no_more || c->finished)
+        return;
+    c->receiving = true;
     start_batch(c, &op, 1, &c->received);
+}
+
+void call_hold(struct call *c)
+{
+    c->held = true;
+}
+
+void call_release(struct call *c)
+{
+    c->held = false;
+    receive(c);
+}
+
+static void finish_as_gone(struct call *c)
+{
+    struct status st;
+
+    status_set(&st, c->gone_reason, REASON(DEADLINE), "the caller went away");
+    call_finish(c, &st);
 }
 
 static void deliver(struct call *c, const ProtobufCMessage *message)
@@ -543,47 +541,74 @@ static void deliver(struct call *c, const ProtobufCMessage *message)
         tell_drain(c);
 }
 
-/* No message: the client half-closed, or is gone (then RECV_CLOSE tells the handler). */
+/* No message: the client half-closed, or is gone (then RECV_CLOSE tells a handler that is there).
+ */
 static void deliver_end(struct call *c, bool ok)
 {
     struct status st;
 
     if (c->binding->method->kind == METHOD_BIDI) {
-        if (ok && !c->gone)
+        if (ok)
             deliver(c, NULL);
         return;
     }
-    status_set(&st, c->gone ? c->gone_reason : CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD),
+    status_set(&st, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD),
                "the call ended without a request message");
     call_finish(c, &st);
+}
+
+static void deliver_bytes(struct call *c, grpc_byte_buffer *bytes)
+{
+    size_t max = (size_t)c->worker->server->config.max_message_bytes;
+    struct status st = STATUS_INIT;
+    ProtobufCMessage *message = incoming_unpack(c->binding->input, bytes, max, &st);
+
+    if (message == NULL) {
+        call_finish(c, &st);
+        return;
+    }
+    deliver(c, message);
+    protobuf_c_message_free_unpacked(message, NULL);
 }
 
 static void on_received(struct op *op, bool ok)
 {
     struct call *c = container_of(op, struct call, received);
     grpc_byte_buffer *incoming = c->incoming;
-    struct status st = STATUS_INIT;
+    bool bidi = c->binding->method->kind == METHOD_BIDI;
 
     c->incoming = NULL;
+    c->receiving = false;
+    if (!bidi || !ok || incoming == NULL)
+        c->no_more = true;
     if (c->finished) {
         /* Nobody waits for it any more. */
+    } else if (c->gone) {
+        /* A handler that starts now would never hear that the client left. */
+        if (!bidi)
+            finish_as_gone(c);
     } else if (!ok || incoming == NULL) {
         deliver_end(c, ok);
     } else {
-        ProtobufCMessage *message = unpack(c->binding->input, incoming, &st);
-
-        if (message != NULL)
-            deliver(c, message);
-        else
-            call_finish(c, &st);
-        if (message != NULL)
-            protobuf_c_message_free_unpacked(message, NULL);
-        if (c->binding->method->kind == METHOD_BIDI && !c->finished)
-            receive(c);
+        deliver_bytes(c, incoming);
+        receive(c);
     }
     if (incoming != NULL)
         grpc_byte_buffer_destroy(incoming);
     call_unref(c);
+}
+
+/*
+ * A caller whose deadline passes cancels by itself, and that may be here before our own deadline,
+ * which was rounded up on its way (by up to one part in a hundred).
+ */
+static enum code why_gone(const struct call *c)
+{
+    int64_t slack = 20 * NS_PER_MS + (c->deadline_ns - c->started_ns) / 64;
+
+    if (c->deadline_ns != INT64_MAX && clock_monotonic_ns() >= c->deadline_ns - slack)
+        return CODE_DEADLINE_EXCEEDED;
+    return CODE_CANCELLED;
 }
 
 static void on_closed(struct op *op, bool ok)
@@ -592,8 +617,7 @@ static void on_closed(struct op *op, bool ok)
 
     if (c->cancelled != 0 && !c->finished) {
         c->gone = true;
-        c->gone_reason =
-            clock_monotonic_ns() >= c->deadline_ns ? CODE_DEADLINE_EXCEEDED : CODE_CANCELLED;
+        c->gone_reason = why_gone(c);
         if (c->handler != NULL && c->handler->on_gone != NULL)
             c->handler->on_gone(c->state);
     }
@@ -665,8 +689,9 @@ static void begin(struct call *c)
         refuse_unknown(c);
     } else if (c->binding->method->kind == METHOD_BIDI) {
         c->binding->method->start(c, NULL);
-        if (!c->finished)
-            receive(c);
+        if (call_is_draining(c))
+            tell_drain(c);
+        receive(c);
     } else {
         receive(c);
     }

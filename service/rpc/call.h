@@ -45,7 +45,8 @@ struct call_handler {
     void (*on_gone)(void *state);
     /* The pod is draining: a long stream should say where to resume and finish. At most once. */
     void (*on_drain)(void *state);
-    /* METHOD_BIDI: the next message, borrowed; NULL at the client's half-close. */
+    /* METHOD_BIDI: the next message, borrowed; NULL at the client's half-close. It may come while a
+     * message is in flight the other way; see call_hold(). */
     void (*on_message)(void *state, const ProtobufCMessage *message);
     /* The call is about to be freed: free the state. */
     void (*destroy)(void *state);
@@ -98,6 +99,13 @@ void call_finish(struct call *c, const struct status *st);
 
 /* One message and OK. */
 void call_reply(struct call *c, const ProtobufCMessage *message);
+
+/* --- receiving --- */
+
+/* METHOD_BIDI: while a call is held no further message is read, so flow control stops the client.
+ * Held from within on_message, none follows that one; held elsewhere, one more may. */
+void call_hold(struct call *c);
+void call_release(struct call *c);
 
 /* --- timers on the call's thread --- */
 

@@ -216,10 +216,42 @@ static void echo_message(void *state, const ProtobufCMessage *message)
         return;
     }
     m.valid_host = ((const Grpc__Reflection__V1__ServerReflectionRequest *)message)->host;
+    call_hold(e->call);
     call_send(e->call, &m.base);
 }
 
-static const struct call_handler echo_handler = {.on_message = echo_message, .destroy = free};
+static void echo_sent(void *state)
+{
+    struct echo *e = state;
+
+    call_release(e->call);
+}
+
+static void echo_gone(void *state)
+{
+    struct echo *e = state;
+    struct status st;
+
+    status_set(&st, call_end_reason(e->call), 0, "gone");
+    call_finish(e->call, &st);
+}
+
+static void echo_drain(void *state)
+{
+    struct echo *e = state;
+    struct status st;
+
+    status_set(&st, CODE_UNAVAILABLE, 0, "draining");
+    call_finish(e->call, &st);
+}
+
+static const struct call_handler echo_handler = {
+    .on_message = echo_message,
+    .on_sent = echo_sent,
+    .on_gone = echo_gone,
+    .on_drain = echo_drain,
+    .destroy = free,
+};
 
 static void start_echo(struct call *c, const ProtobufCMessage *message)
 {

@@ -97,6 +97,7 @@ static grpc_server *create_core(const struct server_config *config)
 
     args[n++] = int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, config->max_message_bytes);
     args[n++] = int_arg(GRPC_ARG_MAX_SEND_MESSAGE_LENGTH, -1);
+    args[n++] = int_arg(GRPC_ARG_ENABLE_PER_MESSAGE_DECOMPRESSION, 0); /* see incoming.c */
     /* Two servers on one port would share its calls by chance: a taken port is an error. */
     args[n++] = int_arg(GRPC_ARG_ALLOW_REUSEPORT, 0);
     /* Clients may keep idle connections alive, but not by more than a ping every ten seconds. */

@@ -106,8 +106,9 @@ static bool add_path(struct upload *u, char *path)
         }
     }
     if (u->n_paths == FILES_MAX) {
+        fail(u, 400, "more than %d files in one request", FILES_MAX);
         free(path);
-        return fail(u, 400, "more than %d files in one request", FILES_MAX);
+        return false;
     }
     u->paths = xrealloc(u->paths, (u->n_paths + 1) * sizeof(*u->paths));
     u->paths[u->n_paths++] = path;

@@ -6,7 +6,7 @@ import time
 import grpc
 import pytest
 from harness import api, follow
-from harness.programs import wait_until
+from harness.programs import wait_until, short
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -128,7 +128,7 @@ def test_resource_use_is_told(stub, sandbox):
     ({"shell": "true", "cwd": "/no/such/directory"}, None),
     ({"shell": "true", "cwd": "/etc/hostname"}, None),
     ({"shell": "true", "user": "no-such-user"}, None),
-], ids=str)
+], ids=short)
 def test_what_cannot_start_ends_with_a_reason(stub, sandbox, fields, code):
     events = follow.run(stub, sandbox, **fields)
     assert events.exited.reason == Exited.REASON_START_FAILED
@@ -196,7 +196,7 @@ def test_ten_calls_with_one_id_start_one_command(service, sandbox):
 @pytest.mark.parametrize("change", [
     {"shell": "echo two"}, {"envs": {"A": "2"}}, {"cwd": "/tmp"}, {"user": "root"},
     {"stdin": True},
-], ids=str)
+], ids=short)
 def test_the_same_id_for_another_command_is_refused(stub, other_stub, sandbox, fails, change):
     name = "mismatch%d" % time.time_ns()
     fields = {"command_id": name, "shell": "echo one", "envs": {"A": "1"}}
@@ -361,7 +361,7 @@ def test_a_command_that_ended_takes_neither_input_nor_signals(stub, sandbox, fai
 @pytest.mark.parametrize("method,fields", [
     ("Logs", {}), ("GetCommand", {}), ("SendInput", {"text": "x"}), ("SignalCommand", {}),
     ("AckLogs", {"seq": 1}),
-], ids=str)
+], ids=short)
 def test_unknown_commands_are_not_found(stub, sandbox, fails, method, fields):
     request = getattr(api, method + "Request")
     fails(NOT_FOUND, "COMMAND_NOT_FOUND", getattr(stub, method),
@@ -390,7 +390,7 @@ def test_unknown_commands_are_not_found(stub, sandbox, fails, method, fields):
     ({"shell": "true", "until": 77}, "until"),
     ({"shell": "true", "on_disconnect": 77}, "on_disconnect"),
     ({"shell": "a\0b"}, ""),
-], ids=str)
+], ids=short)
 def test_bad_fields_of_run_are_refused(stub, sandbox, fails, fields, field):
     found = fails(INVALID, "INVALID_FIELD", stub.RunCommand,
                   api.RunCommandRequest(sandbox_id=sandbox, **fields))
@@ -407,7 +407,7 @@ def test_bad_fields_of_run_are_refused(stub, sandbox, fails, fields, field):
     ("AckLogs", {"seq": 1000}, "seq"),
     ("Logs", {"encoding": 77}, "encoding"),
     ("ListCommands", {"page_size": -1}, "page_size"),
-], ids=str)
+], ids=short)
 def test_bad_fields_of_the_others_are_refused(stub, sandbox, fails, method, fields, field):
     done = follow.run(stub, sandbox, shell="true")
     if method != "ListCommands":

@@ -6,7 +6,7 @@ import time
 import grpc
 import pytest
 from harness import api, follow, web
-from harness.programs import wait_until
+from harness.programs import wait_until, short
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -230,7 +230,7 @@ def test_unknown_sandboxes_are_not_found(stub, fails, method, fields):
     ({"request_id": "no spaces"}, "request_id"),
     ({"request_id": "x" * 65}, "request_id"),
     ({"reuse_key": "a/b"}, "reuse_key"),
-], ids=str)
+], ids=short)
 def test_bad_fields_of_create_are_refused(stub, fails, fields, field):
     found = fails(INVALID, "INVALID_FIELD", stub.CreateSandbox, api.CreateSandboxRequest(**fields))
     assert found["BadRequest"].field_violations[0].field.startswith(field)

@@ -44,6 +44,11 @@ def is_sanitized(path):
     return b"__asan_init" in data or b"__tsan_init" in data
 
 
+def short(value):
+    """A parameter of a test, as a part of its name."""
+    return str(value)[:40]
+
+
 def wait_until(condition, timeout=15, what="the condition"):
     """Polls until condition() is true and returns its value."""
     end = time.monotonic() + timeout

@@ -283,7 +283,8 @@ static void next_step(struct recorder_run *run)
 {
     const struct e2b_config *config = &run->request->e2b->config;
 
-    e2b_nonce(run->request->loop, run->nonce);
+    if (run->step != RECORDER_SETUP) /* which takes what the upload before it named */
+        e2b_nonce(run->request->loop, run->nonce);
     switch (run->step) {
     case RECORDER_PROBE:
         probe(run);

@@ -16,29 +16,30 @@
 #include "service/local_runtime.h"
 #include "service/rpc/server.h"
 
+#include <errno.h>
+#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/resource.h>
+#include <sys/signalfd.h>
 #include <time.h>
+#include <unistd.h>
 
-enum { EXIT_USAGE = 2, EXIT_HARD_STOP = 3 };
+enum { EXIT_USAGE = 2 };
 
-struct program_state {
+struct service {
     struct config config;
     struct app app;
-    struct server *server;
     struct local_runtime local;
-    pthread_t relay;
-    bool relaying;
+    bool rpc_is_up;
+    struct server *server; /* owned */
+    int signal_fd;
 };
 
-static bool fail(const struct status *st)
-{
-    fprintf(stderr, "sandboxd: %s\n", st->message);
-    return false;
-}
+/* --- the process --- */
 
 /* Every stream to a sandbox is a descriptor. */
 static void raise_descriptor_limit(void)
@@ -51,22 +52,65 @@ static void raise_descriptor_limit(void)
     }
 }
 
-static bool start_local(struct program_state *p, struct status *st)
+static sigset_t ending_signals(void)
 {
-    if (!p->config.local)
+    sigset_t set;
+
+    sigemptyset(&set);
+    sigaddset(&set, SIGTERM);
+    sigaddset(&set, SIGINT);
+    return set;
+}
+
+/* Before there is any thread: they all inherit the mask. */
+static bool catch_signals(struct service *s, struct status *st)
+{
+    sigset_t set = ending_signals();
+
+    signal(SIGPIPE, SIG_IGN);
+    pthread_sigmask(SIG_BLOCK, &set, NULL);
+    s->signal_fd = signalfd(-1, &set, SFD_CLOEXEC);
+    return s->signal_fd >= 0 || status_set(st, CODE_INTERNAL, 0, "no signals: %s", strerror(errno));
+}
+
+static void end_at_once(int signal_number)
+{
+    _exit(EXIT_FAILURE);
+}
+
+/* A handler, and not the default action, which the kernel spares the first process of a container.
+ */
+static void let_signals_end_at_once(void)
+{
+    sigset_t set = ending_signals();
+
+    signal(SIGTERM, end_at_once);
+    signal(SIGINT, end_at_once);
+    pthread_sigmask(SIG_UNBLOCK, &set, NULL);
+}
+
+/* --- starting --- */
+
+/* Forks, so it comes before everything that has threads. */
+static bool start_local(struct service *s, struct status *st)
+{
+    struct config *c = &s->config;
+
+    if (!c->local)
         return true;
-    if (!local_runtime_start(&p->local, p->config.local_runtime, p->config.local_data_dir, st))
+    if (!local_runtime_start(&s->local, c->local_runtime, c->local_data_dir, st))
         return false;
-    p->config.e2b_api_key = p->local.api_key;
-    p->config.e2b_api_url = p->local.url;
-    p->config.e2b_sandbox_url = p->local.url;
-    p->relaying = pthread_create(&p->relay, NULL, local_runtime_relay, &p->local) == 0;
+    log_info("the local runtime runs", LOG_S("listen", s->local.url),
+             LOG_S("isolation", s->local.isolation), LOG_N("pid", s->local.pid));
+    c->e2b_api_key = s->local.api_key;
+    c->e2b_api_url = s->local.url;
+    c->e2b_sandbox_url = s->local.url;
     return true;
 }
 
-static bool start_e2b(struct program_state *p, struct status *st)
+static bool start_e2b(struct service *s, struct status *st)
 {
-    const struct config *c = &p->config;
+    const struct config *c = &s->config;
     const struct e2b_config e2b = {
         .api_key = c->e2b_api_key,
         .domain = c->e2b_domain,
@@ -82,12 +126,12 @@ static bool start_e2b(struct program_state *p, struct status *st)
         .recorder_len = (size_t)(recorder_end - recorder_start),
     };
 
-    return e2b_new(&e2b, &p->app.e2b, st);
+    return e2b_new(&e2b, &s->app.e2b, st);
 }
 
-static bool start_server(struct program_state *p, struct status *st)
+static bool start_server(struct service *s, struct status *st)
 {
-    const struct config *c = &p->config;
+    const struct config *c = &s->config;
     const struct server_config server = {
         .listen = c->listen,
         .workers = (int)c->workers,
@@ -97,100 +141,102 @@ static bool start_server(struct program_state *p, struct status *st)
         .keepalive_ms = c->keepalive_ms,
         .methods = methods,
         .n_methods = n_methods,
-        .app = &p->app,
+        .app = &s->app,
     };
 
-    return server_new(&server, &p->server, st) && server_start(p->server, st);
+    rpc_init();
+    s->rpc_is_up = true;
+    return server_new(&server, &s->server, st) && server_start(s->server, st);
 }
 
-static bool start(struct program_state *p)
+static bool start(struct service *s, struct status *st)
 {
-    struct status st = STATUS_INIT;
-
-    p->app.config = &p->config;
-    if (!start_local(p, &st))
-        return fail(&st);
-    rpc_init();
-    if (!start_e2b(p, &st) || !start_server(p, &st))
-        return fail(&st);
-    log_info("ready", LOG_S("listen", server_address(p->server)),
-             LOG_S("version", SANDBOXD_VERSION),
-             LOG_S("e2b", p->config.local ? "local" : p->config.e2b_domain));
+    s->app.config = &s->config;
+    if (!catch_signals(s, st) || !start_local(s, st) || !start_e2b(s, st) || !start_server(s, st))
+        return false;
+    log_info(
+        "ready", LOG_S("listen", server_address(s->server)), LOG_S("version", SANDBOXD_VERSION),
+        LOG_S("e2b", s->config.e2b_api_url != NULL ? s->config.e2b_api_url : s->config.e2b_domain),
+        LOG_N("pid", getpid()));
     return true;
 }
 
-static void stop(struct program_state *p)
+/* --- ending --- */
+
+/* False when there is nothing left to serve from. */
+static bool wait_for_signal(struct service *s, struct status *st)
 {
-    if (p->server != NULL)
-        server_shutdown(p->server, p->config.drain_budget_ms);
-    server_free(p->server);
-    e2b_free(p->app.e2b);
-    rpc_deinit();
-    local_runtime_stop(&p->local);
-    if (p->relaying)
-        pthread_join(p->relay, NULL);
+    struct pollfd fds[] = {{.fd = s->signal_fd, .events = POLLIN},
+                           {.fd = s->local.pidfd, .events = POLLIN}}; /* poll() skips -1 */
+    struct signalfd_siginfo info;
+
+    while (poll(fds, 2, -1) < 0 && errno == EINTR)
+        ;
+    if (fds[0].revents == 0)
+        return status_set(st, CODE_INTERNAL, 0, "the local runtime has ended");
+    if (read(s->signal_fd, &info, sizeof(info)) == sizeof(info))
+        log_info("draining", LOG_S("signal", strsignal((int)info.ssi_signo)),
+                 LOG_N("settle_ms", s->config.drain_settle_ms),
+                 LOG_N("budget_ms", s->config.drain_budget_ms));
+    return true;
 }
 
-static void block_signals(sigset_t *set)
+static void drain(struct service *s)
 {
-    sigemptyset(set);
-    sigaddset(set, SIGTERM);
-    sigaddset(set, SIGINT);
-    pthread_sigmask(SIG_BLOCK, set, NULL);
-    signal(SIGPIPE, SIG_IGN);
+    int64_t settle_ms = s->config.drain_settle_ms;
+
+    let_signals_end_at_once();
+    server_drain(s->server);
+    nanosleep(&(struct timespec){settle_ms / 1000, settle_ms % 1000 * 1000000}, NULL);
+    server_shutdown(s->server, s->config.drain_budget_ms);
 }
 
-static void *wait_for_second_signal(void *arg)
+/* Also what was only half started. */
+static void stop(struct service *s)
 {
-    const sigset_t *set = arg;
-    int number;
-
-    sigwait(set, &number);
-    log_warn("second signal: ending at once");
-    _Exit(EXIT_HARD_STOP);
+    server_free(s->server);
+    e2b_free(s->app.e2b);
+    if (s->rpc_is_up)
+        rpc_deinit();
+    local_runtime_stop(&s->local);
+    if (s->signal_fd >= 0)
+        close(s->signal_fd);
 }
 
-static void drain(struct program_state *p, sigset_t *set)
+static bool run(struct service *s)
 {
-    pthread_t second;
-    int64_t settle_ms = p->config.drain_settle_ms;
+    struct status st = STATUS_INIT;
+    bool ok = start(s, &st);
 
-    if (pthread_create(&second, NULL, wait_for_second_signal, set) == 0)
-        pthread_detach(second);
-    server_drain(p->server);
-    if (settle_ms > 0)
-        nanosleep(&(struct timespec){settle_ms / 1000, settle_ms % 1000 * 1000000}, NULL);
+    if (ok) {
+        ok = wait_for_signal(s, &st);
+        drain(s);
+    }
+    stop(s);
+    if (!ok)
+        log_error("sandboxd cannot go on", LOG_S("error", st.message));
+    else
+        log_info("stopped");
+    return ok;
 }
 
 int main(int argc, char **argv)
 {
-    static struct program_state p;
+    struct service s = {.local = LOCAL_RUNTIME_INIT, .signal_fd = -1};
     struct status st = STATUS_INIT;
-    enum log_level level = LOG_INFO;
-    sigset_t set;
-    int number;
+    enum log_level level;
 
-    switch (config_read(&p.config, argc, argv, &st)) {
+    switch (config_read(&s.config, argc, argv, &st)) {
     case CONFIG_DONE:
         return EXIT_SUCCESS;
     case CONFIG_ERROR:
-        fail(&st);
+        fprintf(stderr, "sandboxd: %s\n", st.message);
         return EXIT_USAGE;
     case CONFIG_RUN:
         break;
     }
-    log_level_from_name(p.config.log_level, &level);
-    log_set_level(level);
+    if (log_level_from_name(s.config.log_level, &level))
+        log_set_level(level);
     raise_descriptor_limit();
-    block_signals(&set);
-    if (!start(&p)) {
-        local_runtime_stop(&p.local);
-        return EXIT_FAILURE;
-    }
-    sigwait(&set, &number);
-    log_info("draining", LOG_N("budget_ms", p.config.drain_budget_ms));
-    drain(&p, &set);
-    stop(&p);
-    log_info("stopped");
-    return EXIT_SUCCESS;
+    return run(&s) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

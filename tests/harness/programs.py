@@ -69,6 +69,7 @@ class Program:
         self.args = [str(a) for a in args]
         self.log = collections.deque(maxlen=100_000)  # lines of stderr
         self.ready = None
+        self._asked = False  # to end: a second time would mean at once
         self._seen = threading.Condition()
         inherited = {k: v for k, v in os.environ.items()
                      if not k.startswith(("E2B_", "SANDBOXD_"))}
@@ -140,12 +141,14 @@ class Program:
         self.process.wait()
 
     def terminate(self):
+        """Asks it to end, as a person or Kubernetes would."""
+        self._asked = True
         self.process.terminate()
 
     def stop(self, timeout=30):
-        """Asks it to end, as a person or Kubernetes would, and insists that it does so cleanly."""
-        if self.process.poll() is None:
-            self.process.terminate()
+        """Asks it to end, unless it has been asked, and insists that it does so cleanly."""
+        if self.process.poll() is None and not self._asked:
+            self.terminate()
         try:
             code = self.process.wait(timeout)
         except subprocess.TimeoutExpired:

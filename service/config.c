@@ -86,18 +86,20 @@ static enum options_result read_options(struct config *c, int argc, char **argv,
          "The largest request; ReadFile takes files of 64KiB less. Default: 4MiB, which is what "
          "clients accept by themselves.",
          .min = 1 << 20, .max = 256 << 20},
-        {"heartbeat", 0, "SANDBOXD_HEARTBEAT", OPTION_DURATION, &c->heartbeat_ms, "DURATION",
+        {"heartbeat-interval", 0, "SANDBOXD_HEARTBEAT_INTERVAL", OPTION_DURATION, &c->heartbeat_ms,
+         "DURATION",
          "A stream with nothing to say sends an empty message this often, or proxies cut it. "
          "Default: 15s.",
          .min = 10, .max = 3600 * 1000},
-        {"lease", 0, "SANDBOXD_LEASE", OPTION_DURATION, &c->lease_ms, "DURATION",
+        {"follower-lease", 0, "SANDBOXD_FOLLOWER_LEASE", OPTION_DURATION, &c->lease_ms, "DURATION",
          "A follower that this pod lost ends by itself after this time. Streams go on: a live one "
          "is replaced. Default: 10m.",
          .min = 100, .max = 24 * 3600 * 1000},
         {"stream-buffer", 0, "SANDBOXD_STREAM_BUFFER", OPTION_SIZE, &c->stream_buffer, "SIZE",
          "What may wait in memory for a client that reads slowly, per stream. Default: 64KiB.",
          .min = 16 << 10, .max = 16 << 20},
-        {"keepalive", 0, "SANDBOXD_KEEPALIVE", OPTION_DURATION, &c->keepalive_ms, "DURATION",
+        {"keepalive-interval", 0, "SANDBOXD_KEEPALIVE_INTERVAL", OPTION_DURATION, &c->keepalive_ms,
+         "DURATION",
          "How often a client's connection is probed, so that dead ones are noticed. 0: never. "
          "Default: 60s."},
         {"max-connection-age", 0, "SANDBOXD_MAX_CONNECTION_AGE", OPTION_DURATION,

@@ -115,7 +115,7 @@ static void test_what_makes_no_sense_is_refused(void **state)
     } cases[] = {
         {"--no-such-option", "--no-such-option"}, {"--workers=0", "--workers"},
         {"--log-level=loud", "--log-level"},      {"operand", "operand"},
-        {"--max-message=1KiB", "--max-message"},  {"--heartbeat=soon", "duration"},
+        {"--max-message=1KiB", "--max-message"},  {"--heartbeat-interval=soon", "duration"},
     };
     struct config c;
     struct status st;

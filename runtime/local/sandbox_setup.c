@@ -29,6 +29,13 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* A sanitizer's shadow memory would count against the limit of the agent, which has it too. */
+#ifdef __SANITIZE_ADDRESS__
+#define SANITIZED true
+#else
+#define SANITIZED false
+#endif
+
 static int sync_fd;
 
 _Noreturn void sandbox_fail(const char *step)
@@ -82,7 +89,7 @@ static void set_limits(const struct sandbox_inside *in)
     if (!cgroups->controller[CONTROLLER_PIDS].version)
         limit(RLIMIT_NPROC, (rlim_t)in->limits.pids, "limit the number of processes");
     /* Not RLIMIT_AS: runtimes reserve far more address space than they use. */
-    if (!cgroups->controller[CONTROLLER_MEMORY].version)
+    if (!cgroups->controller[CONTROLLER_MEMORY].version && !SANITIZED)
         limit(RLIMIT_DATA, (rlim_t)in->limits.memory_bytes, "limit memory");
 }
 

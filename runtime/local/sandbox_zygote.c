@@ -205,12 +205,12 @@ static bool enter_data_dir(const char *data_dir, struct status *st)
     return true;
 }
 
-/* The same name for the same directory, so that leftovers are found. */
+/* The same name for the same data directory, so that leftovers are found. */
 static void name_cgroup(char *to, size_t size)
 {
     struct stat info;
 
-    if (stat(".", &info) < 0)
+    if (stat("..", &info) < 0)
         memset(&info, 0, sizeof info);
     snprintf(to, size, "e2b-local-%llx-%llx", (unsigned long long)info.st_dev,
              (unsigned long long)info.st_ino);

@@ -187,16 +187,19 @@ bool client_call_start(struct sandbox_client *c, struct client_call *call, unsig
     pthread_mutex_unlock(&c->lock);
     if (!is_stopped)
         return true;
-    client_call_end(c, call);
+    client_call_end(c, call, NULL);
     stopped(err);
     return false;
 }
 
-void client_call_end(struct sandbox_client *c, struct client_call *call)
+void client_call_end(struct sandbox_client *c, struct client_call *call,
+                     const struct sandbox_error *why)
 {
     pthread_mutex_lock(&c->lock);
     list_unlink(&call->link);
     pthread_mutex_unlock(&c->lock);
+    if (why != NULL && !error_is_from_api(why))
+        rpc_abandon_connection(call->rpc);
     rpc_free(call->rpc);
     call->rpc = NULL;
 }

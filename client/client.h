@@ -38,7 +38,9 @@ struct client_call {
 bool client_call_start(struct sandbox_client *client, struct client_call *call, unsigned address,
                        const char *service, const char *method, const ProtobufCMessage *request,
                        int64_t deadline_ns, struct sandbox_error *err);
-void client_call_end(struct sandbox_client *client, struct client_call *call);
+/* Ends it. `why` is how it failed, NULL when it did not: that may be the connection's fault. */
+void client_call_end(struct sandbox_client *client, struct client_call *call,
+                     const struct sandbox_error *why);
 
 /* Sleeps, for a backoff. False (STOPPED): the client was stopped. */
 bool client_wait(struct sandbox_client *client, int64_t wait_ms, struct sandbox_error *err);

@@ -203,7 +203,7 @@ static enum outcome attempt(struct follow *f, struct sandbox_error *err)
 
     enum outcome outcome = read_stream(f, call.rpc, &why);
 
-    client_call_end(f->client, &call);
+    client_call_end(f->client, &call, outcome == FOLLOW_BROKE ? &why : NULL);
     if (outcome == FOLLOW_BROKE)
         client_error(f->client, f->resume.address, &why, err);
     return outcome;
@@ -212,12 +212,8 @@ static enum outcome attempt(struct follow *f, struct sandbox_error *err)
 /* Moves on to the next address. False: err stands. */
 static bool try_again(struct follow *f, struct sandbox_error *err)
 {
-    struct endpoint *e = f->client->endpoints[f->resume.address];
-
     if (!error_is_passing(err))
         return false;
-    if (!error_is_from_api(err))
-        endpoint_reset(e);
 
     struct resume_step step = resume_failed(&f->resume, err, client_now_ms(), client_chance());
 

@@ -25,18 +25,28 @@ enum {
     MAX_METADATA_BYTES = 64 << 10,
 };
 
+/*
+ * A channel, kept until the last call on it is over: a call that is started while its channel is
+ * destroyed may hang in gRPC for ever.
+ */
+struct connection {
+    grpc_channel *channel; /* owned */
+    unsigned refs;         /* under the endpoint's lock: the endpoint and each call */
+};
+
 struct endpoint {
     char *address;    /* owned */
     char *user_agent; /* owned */
     int64_t connect_timeout_ms;
     pthread_mutex_t lock;
-    grpc_channel *channel; /* owned; under lock; NULL until needed */
+    struct connection *current; /* what new calls use; under lock; NULL until needed */
 };
 
 enum op { OP_START = 1, OP_STATUS, OP_MESSAGE, OP_WATCH };
 
 struct rpc {
-    struct endpoint *endpoint; /* borrowed */
+    struct endpoint *endpoint;     /* borrowed */
+    struct connection *connection; /* a reference */
     grpc_completion_queue *cq;
     grpc_call *call;
     unsigned pending; /* operations that gRPC holds */
@@ -73,35 +83,6 @@ void rpc_library_deinit(void)
     grpc_shutdown();
 }
 
-struct endpoint *endpoint_new(const char *address, int64_t connect_timeout_ms,
-                              const char *user_agent)
-{
-    struct endpoint *e = xcalloc(1, sizeof(*e));
-
-    e->address = xstrdup(address);
-    e->user_agent = xasprintf("%s%slibsandbox/%s", user_agent != NULL ? user_agent : "",
-                              user_agent != NULL ? " " : "", SANDBOXD_VERSION);
-    e->connect_timeout_ms = connect_timeout_ms;
-    pthread_mutex_init(&e->lock, NULL);
-    return e;
-}
-
-void endpoint_free(struct endpoint *e)
-{
-    if (e == NULL)
-        return;
-    endpoint_reset(e);
-    pthread_mutex_destroy(&e->lock);
-    free(e->address);
-    free(e->user_agent);
-    free(e);
-}
-
-const char *endpoint_address(const struct endpoint *e)
-{
-    return e->address;
-}
-
 static grpc_arg int_arg(const char *key, int value)
 {
     return (grpc_arg){.type = GRPC_ARG_INTEGER, .key = (char *)key, .value.integer = value};
@@ -128,21 +109,76 @@ static grpc_channel *make_channel(const struct endpoint *e)
     return channel;
 }
 
-/* Under e->lock, because endpoint_reset() destroys the channel. */
-static grpc_channel *channel_of(struct endpoint *e)
+static struct connection *connection_get(struct endpoint *e)
 {
-    if (e->channel == NULL)
-        e->channel = make_channel(e);
-    return e->channel;
+    struct connection *c;
+
+    pthread_mutex_lock(&e->lock);
+    if (e->current == NULL) {
+        e->current = xcalloc(1, sizeof(*e->current));
+        e->current->channel = make_channel(e);
+        e->current->refs = 1;
+    }
+    c = e->current;
+    c->refs++;
+    pthread_mutex_unlock(&e->lock);
+    return c;
 }
 
-void endpoint_reset(struct endpoint *e)
+static void connection_put(struct endpoint *e, struct connection *c)
 {
+    bool last;
+
     pthread_mutex_lock(&e->lock);
-    if (e->channel != NULL)
-        grpc_channel_destroy(e->channel);
-    e->channel = NULL;
+    last = --c->refs == 0;
     pthread_mutex_unlock(&e->lock);
+    if (!last)
+        return;
+    grpc_channel_destroy(c->channel);
+    free(c);
+}
+
+/* New calls use another one. Nothing happens when they do already; NULL is fine. */
+static void connection_abandon(struct endpoint *e, struct connection *c)
+{
+    bool was_current;
+
+    pthread_mutex_lock(&e->lock);
+    was_current = c != NULL && e->current == c;
+    if (was_current)
+        e->current = NULL;
+    pthread_mutex_unlock(&e->lock);
+    if (was_current)
+        connection_put(e, c);
+}
+
+struct endpoint *endpoint_new(const char *address, int64_t connect_timeout_ms,
+                              const char *user_agent)
+{
+    struct endpoint *e = xcalloc(1, sizeof(*e));
+
+    e->address = xstrdup(address);
+    e->user_agent = xasprintf("%s%slibsandbox/%s", user_agent != NULL ? user_agent : "",
+                              user_agent != NULL ? " " : "", SANDBOXD_VERSION);
+    e->connect_timeout_ms = connect_timeout_ms;
+    pthread_mutex_init(&e->lock, NULL);
+    return e;
+}
+
+void endpoint_free(struct endpoint *e)
+{
+    if (e == NULL)
+        return;
+    connection_abandon(e, e->current);
+    pthread_mutex_destroy(&e->lock);
+    free(e->address);
+    free(e->user_agent);
+    free(e);
+}
+
+const char *endpoint_address(const struct endpoint *e)
+{
+    return e->address;
 }
 
 static void queue_destroy(grpc_completion_queue *cq)
@@ -154,35 +190,27 @@ static void queue_destroy(grpc_completion_queue *cq)
     grpc_completion_queue_destroy(cq);
 }
 
-/* One look at the connection; when it is still being made, waits for a change until until_ns. */
-static grpc_connectivity_state watch(struct endpoint *e, grpc_completion_queue *cq,
-                                     int64_t until_ns)
+static bool is_moving(grpc_connectivity_state state)
 {
-    pthread_mutex_lock(&e->lock);
-
-    grpc_channel *channel = channel_of(e);
-    grpc_connectivity_state state = grpc_channel_check_connectivity_state(channel, 1);
-    bool moving = state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_CONNECTING;
-
-    if (moving)
-        grpc_channel_watch_connectivity_state(channel, state, deadline_of(until_ns), cq,
-                                              tag(OP_WATCH));
-    pthread_mutex_unlock(&e->lock);
-    if (moving)
-        grpc_completion_queue_next(cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-    return state;
+    return state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_CONNECTING;
 }
 
 bool endpoint_connect(struct endpoint *e, int64_t until_ns)
 {
+    struct connection *c = connection_get(e);
     grpc_completion_queue *cq = grpc_completion_queue_create_for_next(NULL);
-    grpc_connectivity_state state;
+    grpc_connectivity_state state = grpc_channel_check_connectivity_state(c->channel, 1);
 
-    do {
-        state = watch(e, cq, until_ns);
-    } while ((state == GRPC_CHANNEL_IDLE || state == GRPC_CHANNEL_CONNECTING) &&
-             clock_monotonic_ns() < until_ns);
+    while (is_moving(state) && clock_monotonic_ns() < until_ns) {
+        grpc_channel_watch_connectivity_state(c->channel, state, deadline_of(until_ns), cq,
+                                              tag(OP_WATCH));
+        grpc_completion_queue_next(cq, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
+        state = grpc_channel_check_connectivity_state(c->channel, 1);
+    }
     queue_destroy(cq);
+    if (state != GRPC_CHANNEL_READY && !is_moving(state))
+        connection_abandon(e, c);
+    connection_put(e, c);
     return state == GRPC_CHANNEL_READY;
 }
 
@@ -266,10 +294,9 @@ struct rpc *rpc_start(struct endpoint *e, const char *service, const char *metho
     grpc_metadata_array_init(&rpc->initial);
     grpc_metadata_array_init(&rpc->trailing);
     rpc->cq = grpc_completion_queue_create_for_next(NULL);
-    pthread_mutex_lock(&e->lock);
-    rpc->call = grpc_channel_create_call(channel_of(e), NULL, GRPC_PROPAGATE_DEFAULTS, rpc->cq,
-                                         path_slice, NULL, deadline_of(deadline_ns), NULL);
-    pthread_mutex_unlock(&e->lock);
+    rpc->connection = connection_get(e);
+    rpc->call = grpc_channel_create_call(rpc->connection->channel, NULL, GRPC_PROPAGATE_DEFAULTS,
+                                         rpc->cq, path_slice, NULL, deadline_of(deadline_ns), NULL);
     grpc_slice_unref(path_slice);
     free(path);
     start_request(rpc, request, metadata, n_metadata);
@@ -374,6 +401,11 @@ const struct sandbox_error *rpc_error(const struct rpc *rpc)
     return &rpc->error;
 }
 
+void rpc_abandon_connection(struct rpc *rpc)
+{
+    connection_abandon(rpc->endpoint, rpc->connection);
+}
+
 void rpc_cancel(struct rpc *rpc)
 {
     grpc_call_cancel(rpc->call, NULL);
@@ -397,5 +429,6 @@ void rpc_free(struct rpc *rpc)
     grpc_slice_unref(rpc->details);
     grpc_call_unref(rpc->call);
     queue_destroy(rpc->cq);
+    connection_put(rpc->endpoint, rpc->connection);
     free(rpc);
 }

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-struct endpoint; /* one address and the connection to it */
+struct endpoint; /* one address and the connection to it; must outlive its calls */
 struct rpc;      /* one call */
 
 /* Balanced, for everything below. */
@@ -28,12 +28,6 @@ const char *endpoint_address(const struct endpoint *e);
  * been heard and one that fails before was not. False: there is none.
  */
 bool endpoint_connect(struct endpoint *e, int64_t until_ns);
-
-/*
- * Forgets the connection, which did not serve well: the next call makes a new one, at once, instead
- * of waiting for gRPC's own reconnection. Calls in flight are not touched.
- */
-void endpoint_reset(struct endpoint *e);
 
 enum rpc_event {
     RPC_MESSAGE, /* *ret is the next message, to be freed by the caller */
@@ -55,6 +49,12 @@ enum rpc_event rpc_next(struct rpc *rpc, const ProtobufCMessageDescriptor *type,
 
 /* How it ended; after RPC_END. SANDBOX_OK when all is well. */
 const struct sandbox_error *rpc_error(const struct rpc *rpc);
+
+/*
+ * The call's connection did not serve well: later calls make a new one, at once, instead of waiting
+ * for gRPC's own reconnection. Other calls on it go on.
+ */
+void rpc_abandon_connection(struct rpc *rpc);
 
 /* From any thread while the call exists: it ends soon, with CANCELLED. */
 void rpc_cancel(struct rpc *rpc);

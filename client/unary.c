@@ -84,7 +84,7 @@ static bool attempt(struct unary *u, struct sandbox_error *err)
                            u->request, attempt_deadline_ns(u), err))
         return false;
     take_response(u, &call, &why);
-    client_call_end(u->client, &call);
+    client_call_end(u->client, &call, why.code != SANDBOX_OK ? &why : NULL);
     if (why.code == SANDBOX_OK)
         return true;
     sandbox_free(u->response);
@@ -97,14 +97,11 @@ static bool attempt(struct unary *u, struct sandbox_error *err)
 static bool next_attempt(struct unary *u, bool was_sent, struct sandbox_error *err)
 {
     bool slow = err->code == SANDBOX_DEADLINE_EXCEEDED && clock_monotonic_ns() < u->deadline_ns;
-    struct endpoint *e = u->client->endpoints[u->resume.address];
 
     if (u->repeat == UNARY_ONCE && was_sent && !error_is_refusal(err))
         return false;
     if (!error_is_passing(err) && !slow)
         return false;
-    if (!error_is_from_api(err))
-        endpoint_reset(e);
 
     struct resume_step step = resume_failed(&u->resume, err, client_now_ms(), client_chance());
 

@@ -6,6 +6,7 @@ are lists of events, finished or growing.
 
 import collections
 import concurrent.futures
+import itertools
 import threading
 import time
 
@@ -52,22 +53,31 @@ class Command:
             self.finished = finished
             self.changed.notify_all()
 
-    def read(self, from_seq, follow, heartbeat):
+    def _next(self, at, follow, quiet, is_wanted):
+        """The event at that place; None after a quiet time; StopIteration at the end."""
+        until = time.monotonic() + quiet
+        with self.changed:
+            while at == len(self.events):
+                if self.finished or not follow or not is_wanted():
+                    raise StopIteration
+                if time.monotonic() > until:
+                    return None
+                self.changed.wait(0.05)
+            return self.events[at]
+
+    def read(self, from_seq, follow, heartbeat, is_wanted):
         """Events from from_seq on; None where a heartbeat is due."""
         at = 0
         while True:
-            with self.changed:
-                if at == len(self.events):
-                    if self.finished or not follow:
-                        return
-                    if not self.changed.wait(heartbeat):
-                        made = None
-                    else:
-                        continue
-                else:
-                    made = self.events[at]
-                    at += 1
-            if made is None or made.seq >= from_seq:
+            try:
+                made = self._next(at, follow, heartbeat, is_wanted)
+            except StopIteration:
+                return
+            if made is None:
+                yield None
+                continue
+            at += 1
+            if made.seq >= from_seq:
                 yield made
 
 
@@ -121,7 +131,7 @@ class Error:
 Fault = collections.namedtuple("Fault", "after what", defaults=(None, None))
 
 
-def die(pod, context, stream):
+def die(pod, context, stream, sent):
     """The pod goes away, with all that is connected to it."""
     pod.kill_soon()
     while context.is_active():
@@ -129,7 +139,7 @@ def die(pod, context, stream):
     return ()
 
 
-def silence(pod, context, stream):
+def silence(pod, context, stream, sent):
     """The pod hangs: not a byte any more."""
     while context.is_active():
         time.sleep(0.01)
@@ -137,41 +147,41 @@ def silence(pod, context, stream):
 
 
 def fails(*args, **kwargs):
-    def fault(pod, context, stream):
+    def fault(pod, context, stream, sent):
         Error(*args, **kwargs).abort(context)
     return fault
 
 
-def ends(pod, context, stream):
+def ends(pod, context, stream, sent):
     """The stream ends as if all had been said."""
     return ()
 
 
-def skips(pod, context, stream):
+def skips(pod, context, stream, sent):
     """One event is left out."""
     next(stream)
     return ({"events": [made], "last_seq": made.seq} for made in stream)
 
 
-def claims(pod, context, stream):
+def claims(pod, context, stream, sent):
     """A message tells of an event that was not sent."""
     return iter([{"events": [], "last_seq": 1000}])
 
 
-def garbage(pod, context, stream):
+def garbage(pod, context, stream, sent):
     return iter([b"\xff\xff\xff\xff"])
 
 
-def another(pod, context, stream):
+def another(pod, context, stream, sent):
     """The answer is for another command."""
     return iter([{"command_id": "another"}])
 
 
 def repeats(n):
-    def fault(pod, context, stream):
-        again = [made for made in pod.sent[-n:]]
+    def fault(pod, context, stream, sent):
+        again = sent[-n:]
         return ({"events": [made], "last_seq": made.seq}
-                for source in (again, stream) for made in source if made is not None)
+                for made in itertools.chain(again, stream) if made is not None)
     return fault
 
 
@@ -183,8 +193,6 @@ class Pod:
         self.faults = collections.deque()
         self.errors = collections.defaultdict(collections.deque)  # method -> Error
         self.delays = collections.defaultdict(float)
-        self.sent = []  # events of the last stream
-        self._made = 0
         self.serving = True
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=16),
                                   options=[("grpc.so_reuseport", 0)])
@@ -208,9 +216,9 @@ class Pod:
     def _follow(self, context, command_id, command, from_seq, follow, response):
         fault = self.faults.popleft() if self.faults else Fault()
         yield response(command_id=command_id)
-        stream = command.read(from_seq, follow, self.heartbeat)
-        self.sent = []
-        while fault.after != len(self.sent):
+        stream = command.read(from_seq, follow, self.heartbeat, context.is_active)
+        sent = []
+        while fault.after != len(sent):
             try:
                 made = next(stream)
             except StopIteration:
@@ -218,9 +226,9 @@ class Pod:
             if made is None:
                 yield response()
                 continue
-            self.sent.append(made)
+            sent.append(made)
             yield response(events=[made], last_seq=made.seq)
-        for fields in fault.what(self, context, stream):
+        for fields in fault.what(self, context, stream, sent):
             yield fields if isinstance(fields, bytes) else response(**fields)
 
     def RunCommand(self, request, context):

@@ -152,14 +152,14 @@ static bool check_network(struct json_object *network, struct status *st)
     return true;
 }
 
+/* What is not looked at here: mcp, whose gateway SDKs start with a command; autoPauseMemory, which
+   says how to pause. */
 static bool check_supported(const struct json_object *body, struct status *st)
 {
     if (is_true(field(body, "autoPause")))
         return unsupported(st, "pausing, so no autoPause");
     if (is_true(field(field(body, "autoResume"), "enabled")))
         return unsupported(st, "pausing, so no autoResume");
-    if (!is_empty(field(body, "mcp")))
-        return unsupported(st, "mcp");
     if (!is_empty(field(body, "iam")))
         return unsupported(st, "iam");
     if (!is_empty(field(body, "volumeMounts")))

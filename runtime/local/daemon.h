@@ -16,7 +16,7 @@ struct daemon_config {
     const char *listen;
     const char *data_dir; /* NULL: a directory of our own, gone at exit */
     const char *api_key;  /* NULL: any key of E2B's format */
-    const char *domain;   /* NULL: none is told to clients */
+    const char *domain;   /* NULL: localhost; once it serves: none is told to clients */
     int64_t max_lifetime_ms;
     int64_t max_sandboxes;
 };
@@ -26,6 +26,7 @@ struct daemon {
     struct loop loop;
     struct http_server *server;
     char address[80];      /* where it listens */
+    char domain[32];       /* "localhost:PORT" */
     struct zygote *zygote; /* owned by main; NULL in tests of what needs none */
     struct keeper keeper;
     struct loop_fd signal_io;

@@ -46,8 +46,8 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
          "The only key that is taken. Default: any of E2B's form, e2b_ and hexadecimal digits.",
          .secret = true},
         {"domain", 0, "E2B_LOCAL_DOMAIN", OPTION_STRING, &c->domain, "NAME[:PORT]",
-         "Told to clients, which then reach sandboxes as <port>-<sandbox id>.NAME. Default: none "
-         "is told; <port>-<sandbox id>.localhost works."},
+         "Told to clients, which then name a port of a sandbox <port>-<sandbox id>.NAME. Default: "
+         "localhost and the port of --listen. Empty: none is told."},
         {"max-lifetime", 0, NULL, OPTION_DURATION, &c->max_lifetime_ms, "DURATION",
          "The longest a sandbox may live. Default: 24h.", .min = 1000, .max = INT64_C(2592000000)},
         {"max-sandboxes", 0, NULL, OPTION_INT, &c->max_sandboxes, "N",
@@ -165,6 +165,11 @@ static bool start_serving(struct daemon *d, struct status *st)
     if (!net_listen_tcp(d->config.listen, &fd, st))
         return false;
     net_local_name(fd, d->address, sizeof(d->address));
+    snprintf(d->domain, sizeof(d->domain), "localhost%s", strrchr(d->address, ':'));
+    if (d->config.domain == NULL)
+        d->config.domain = d->domain;
+    else if (*d->config.domain == '\0')
+        d->config.domain = NULL;
     d->server = http_server_new(&d->loop, &config);
     return http_server_listen(d->server, fd, st);
 }

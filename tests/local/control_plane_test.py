@@ -50,13 +50,13 @@ def test_ready_line_tells_address_and_isolation(local, api):
     assert health.json["tier"] == local.ready["tier"]
 
 
-def test_a_created_sandbox_has_what_clients_require(create):
+def test_a_created_sandbox_has_what_clients_require(local, create):
     sandbox = create(metadata={"a": "b"})
     assert re.fullmatch("i[a-z0-9]{20}", sandbox.id)
     assert re.fullmatch("[0-9a-f]{64}", sandbox.token)
     for key in ("templateID", "clientID", "envdVersion"):
         assert sandbox.created[key]
-    assert sandbox.created["domain"] is None
+    assert sandbox.created["domain"] == "localhost:%d" % local.port
     detail = sandbox.get().json
     assert detail["state"] == "running"
     assert detail["metadata"] == {"a": "b"}
@@ -106,7 +106,6 @@ def test_bodies_may_be_chunked(api):
     ({"templateID": "base", "secure": "yes"}, 400, "secure"),
     ({"templateID": "base", "autoPause": True}, 400, "autoPause"),
     ({"templateID": "base", "autoResume": {"enabled": True}}, 400, "autoResume"),
-    ({"templateID": "base", "mcp": {"x": {}}}, 400, "mcp"),
     ({"templateID": "base", "volumeMounts": [{"name": "a", "path": "/a"}]}, 400, "volumeMounts"),
     ({"templateID": "base", "network": {"allowOut": ["1.1.1.1"]}}, 400, "allowOut"),
     ({"templateID": "base", "network": {"allowPublicTraffic": False}}, 400, "PublicTraffic"),
@@ -128,7 +127,7 @@ def test_bodies_that_are_no_json_are_refused(api, body):
 
 
 def test_fields_that_change_nothing_are_accepted(create):
-    sandbox = create(autoPause=False, autoResume={"enabled": False}, autoPauseMemory=True, mcp=None,
+    sandbox = create(autoPause=False, autoResume={"enabled": False}, autoPauseMemory=True, mcp={"x": {}},
                      network={"allowPublicTraffic": True, "denyOut": ["0.0.0.0/0"]},
                      allow_internet_access=False, unknownToUs=1, volumeMounts=[])
     assert sandbox.get().json["allowInternetAccess"] is False
@@ -299,6 +298,14 @@ def test_lists_have_pages(api, create):
     assert api.call("GET", query + "&startedAfter=" + later).json == []
     for bad in ("limit=0", "limit=101", "order=up", "state=gone", "nextToken=%21%21"):
         assert api.call("GET", "/v2/sandboxes?" + bad).status == 400
+
+
+def test_no_domain_is_told_when_told_so(data_dir):
+    unnamed = programs.Local(data_dir / "unnamed", "--domain=")
+    try:
+        assert Api(unnamed.address).create().created["domain"] is None
+    finally:
+        unnamed.stop()
 
 
 def test_too_many_sandboxes(data_dir):

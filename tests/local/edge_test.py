@@ -1,8 +1,11 @@
 """The way into sandboxes: which requests go where, and what passes on the way."""
 
+import base64
 import concurrent.futures
+import hashlib
 import socket
 import time
+import urllib.parse
 
 import pytest
 from harness import programs
@@ -137,6 +140,27 @@ def test_unknown_sandboxes_and_bad_routes(sandbox):
     assert get(E2b_Sandbox_Id=sandbox.id, E2b_Sandbox_Port="http").status == 400
     assert get(E2b_Sandbox_Id="../" + sandbox.id, E2b_Sandbox_Port="1").status == 400
     assert get(Host="http-%s.localhost" % sandbox.id).status == 400
+
+
+def sign(sandbox, path, operation, user):
+    text = ":".join((path, operation, user, sandbox.token))
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+    return "/files?" + urllib.parse.urlencode(
+        {"path": path, "username": user, "signature": "v1_" + digest})
+
+
+def test_signed_urls_name_their_sandbox(sandbox):
+    # They carry no routing header, and all sandboxes share this address.
+    other = sandbox.api.create()
+    for one in (sandbox, other):
+        write, read = (sign(one, "signed.txt", op, "user") for op in ("write", "read"))
+        put_it = sandbox.api.request("POST", write, one.id,
+                                     {"Content-Type": "application/octet-stream"})
+        assert put_it.status == 200, put_it.body
+        assert sandbox.api.request("GET", read).body.decode() == one.id
+        assert sandbox.api.request("GET", write).status == 401
+    other.delete()
+    assert sandbox.api.request("GET", sign(other, "signed.txt", "read", "user")).status == 401
 
 
 def test_routes_of_the_orchestrator_are_closed(sandbox):

@@ -56,7 +56,7 @@ static int tear_down(void **state)
 static void expect(const struct sandbox_cgroups *c, enum sandbox_controller which, int version,
                    const char *base)
 {
-    AUTO_FREE char *full = xasprintf("%s/%s", root, base);
+    AUTO_FREE char *full = xasprintf("%s/%s", root, base != NULL ? base : "");
 
     assert_int_equal(c->controller[which].version, version);
     if (version)

@@ -20,12 +20,10 @@
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/rpc/call.h"
+#include "service/rpc/client_for_test.h"
 #include "service/rpc/server.h"
 
-#include <grpc/byte_buffer.h>
-#include <grpc/byte_buffer_reader.h>
 #include <grpc/grpc.h>
-#include <grpc/grpc_security.h>
 #include <grpc/support/time.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -33,7 +31,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { CHUNK = 64 * 1024, POSTS = 500 };
+enum { CHUNK = 64 * 1024, POSTS = 500, PIPELINED = 200, STORMS = 6, STORM_CALLS = 60 };
 
 /* --- the methods --- */
 
@@ -47,7 +45,8 @@ struct watch {
     pthread_t thread;
 };
 
-static atomic_int gone_count, destroyed_count, drained_count;
+static atomic_int created_count, gone_count, destroyed_count, drained_count;
+static atomic_int gone_reason; /* of the last one */
 static atomic_int sent_count;
 
 static void watch_destroy(void *state)
@@ -91,6 +90,7 @@ static void watch_gone(void *state)
     struct watch *w = state;
     struct status st;
 
+    atomic_store(&gone_reason, (int)call_end_reason(w->call));
     atomic_fetch_add(&gone_count, 1);
     status_set(&st, call_end_reason(w->call), 0, "gone");
     call_finish(w->call, &st);
@@ -157,6 +157,7 @@ static void start_watch(struct call *c, const ProtobufCMessage *message)
         (const Grpc__Health__V1__HealthCheckRequest *)message;
     struct watch *w = xcalloc(1, sizeof(*w));
 
+    atomic_fetch_add(&created_count, 1);
     w->call = c;
     snprintf(w->kind, sizeof(w->kind), "%s", r->service);
     call_set_handler(c, &watch_handler, w);
@@ -262,6 +263,7 @@ static void start_echo(struct call *c, const ProtobufCMessage *message)
 }
 
 #define HEALTH &grpc__health__v1__health__descriptor
+#define ECHO "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
 #define REFLECTION &grpc__reflection__v1__server_reflection__descriptor
 
 static const struct method methods[] = {
@@ -271,18 +273,7 @@ static const struct method methods[] = {
     {REFLECTION, "ServerReflectionInfo", METHOD_BIDI, start_echo},
 };
 
-/* --- a client --- */
-
-struct client {
-    grpc_channel *channel;
-    grpc_completion_queue *cq;
-    grpc_call *call;
-    grpc_metadata_array initial, trailing;
-    grpc_status_code code;
-    grpc_slice message;
-    bool received; /* initial metadata was asked for */
-    int tag;
-};
+/* --- the server and its client --- */
 
 static struct server *server;
 
@@ -297,7 +288,7 @@ static int setup(void **state)
     };
     struct status st = STATUS_INIT;
 
-    gone_count = destroyed_count = drained_count = sent_count = 0;
+    created_count = gone_count = destroyed_count = drained_count = sent_count = 0;
     rpc_init();
     assert_true(server_new(&config, &server, &st));
     assert_true(server_start(server, &st));
@@ -312,88 +303,6 @@ static int teardown(void **state)
     return 0;
 }
 
-static void batch(struct client *k, const grpc_op *ops, size_t n)
-{
-    assert_int_equal(grpc_call_start_batch(k->call, ops, n, &k->tag, NULL), GRPC_CALL_OK);
-    grpc_completion_queue_pluck(k->cq, &k->tag, gpr_inf_future(GPR_CLOCK_MONOTONIC), NULL);
-}
-
-static void client_start(struct client *k, const char *path, int64_t deadline_ms)
-{
-    grpc_channel_credentials *plain = grpc_insecure_credentials_create();
-    gpr_timespec deadline = deadline_ms == 0
-                                ? gpr_inf_future(GPR_CLOCK_MONOTONIC)
-                                : gpr_time_add(gpr_now(GPR_CLOCK_MONOTONIC),
-                                               gpr_time_from_millis(deadline_ms, GPR_TIMESPAN));
-    grpc_op ops[] = {{.op = GRPC_OP_SEND_INITIAL_METADATA}};
-
-    memset(k, 0, sizeof(*k));
-    k->channel = grpc_channel_create(server_address(server), plain, NULL);
-    grpc_channel_credentials_release(plain);
-    k->cq = grpc_completion_queue_create_for_pluck(NULL);
-    k->call = grpc_channel_create_call(k->channel, NULL, 0, k->cq,
-                                       grpc_slice_from_static_string(path), NULL, deadline, NULL);
-    k->message = grpc_empty_slice();
-    grpc_metadata_array_init(&k->initial);
-    grpc_metadata_array_init(&k->trailing);
-    batch(k, ops, 1);
-}
-
-static void client_send(struct client *k, const void *data, size_t len, bool close)
-{
-    grpc_slice slice = grpc_slice_from_copied_buffer(data, len);
-    grpc_byte_buffer *buffer = grpc_raw_byte_buffer_create(&slice, 1);
-    grpc_op ops[2] = {{.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = buffer},
-                      {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT}};
-
-    batch(k, ops, close ? 2 : 1);
-    grpc_byte_buffer_destroy(buffer);
-    grpc_slice_unref(slice);
-}
-
-/* The next message's length; -1 at the end. */
-static long client_receive(struct client *k)
-{
-    grpc_byte_buffer *buffer = NULL;
-    grpc_op ops[2] = {{.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &buffer},
-                      {.op = GRPC_OP_RECV_INITIAL_METADATA,
-                       .data.recv_initial_metadata.recv_initial_metadata = &k->initial}};
-    long len = -1;
-
-    batch(k, ops, k->received ? 1 : 2);
-    k->received = true;
-    if (buffer != NULL) {
-        len = (long)grpc_byte_buffer_length(buffer);
-        grpc_byte_buffer_destroy(buffer);
-    }
-    return len;
-}
-
-/* Core gives the status only to who has asked for initial metadata. */
-static grpc_status_code client_status(struct client *k)
-{
-    grpc_op ops[2] = {{.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
-                       .data.recv_status_on_client = {.trailing_metadata = &k->trailing,
-                                                      .status = &k->code,
-                                                      .status_details = &k->message}},
-                      {.op = GRPC_OP_RECV_INITIAL_METADATA,
-                       .data.recv_initial_metadata.recv_initial_metadata = &k->initial}};
-
-    batch(k, ops, k->received ? 1 : 2);
-    return k->code;
-}
-
-static void client_end(struct client *k)
-{
-    grpc_call_unref(k->call);
-    grpc_metadata_array_destroy(&k->initial);
-    grpc_metadata_array_destroy(&k->trailing);
-    grpc_slice_unref(k->message);
-    grpc_completion_queue_shutdown(k->cq);
-    grpc_completion_queue_destroy(k->cq);
-    grpc_channel_destroy(k->channel);
-}
-
 static void send_request(struct client *k, const char *service)
 {
     Grpc__Health__V1__HealthCheckRequest r = GRPC__HEALTH__V1__HEALTH_CHECK_REQUEST__INIT;
@@ -403,26 +312,17 @@ static void send_request(struct client *k, const char *service)
     client_send(k, bytes, grpc__health__v1__health_check_request__pack(&r, bytes), true);
 }
 
-static const grpc_metadata *find_trailer(const struct client *k, const char *key)
-{
-    for (size_t i = 0; i < k->trailing.count; i++) {
-        if (grpc_slice_str_cmp(k->trailing.metadata[i].key, key) == 0)
-            return &k->trailing.metadata[i];
-    }
-    return NULL;
-}
-
 /* --- the tests --- */
 
 static void test_unary_answers(void **state)
 {
     struct client k;
 
-    client_start(&k, "/grpc.health.v1.Health/Check", 0);
+    client_start(&k, server_address(server), "/grpc.health.v1.Health/Check", 0);
     send_request(&k, "");
     assert_int_equal(client_receive(&k), 2);
     assert_int_equal(client_status(&k), GRPC_STATUS_OK);
-    assert_non_null(find_trailer(&k, "x-request-id"));
+    assert_non_null(client_trailer(&k, "x-request-id"));
     client_end(&k);
 }
 
@@ -430,15 +330,15 @@ static void test_an_error_carries_its_details(void **state)
 {
     struct client k;
 
-    client_start(&k, "/grpc.health.v1.Health/Check", 0);
+    client_start(&k, server_address(server), "/grpc.health.v1.Health/Check", 0);
     send_request(&k, "fail");
     assert_int_equal(client_receive(&k), -1);
     assert_int_equal(client_status(&k), GRPC_STATUS_RESOURCE_EXHAUSTED);
     assert_int_equal(grpc_slice_str_cmp(k.message, "100% of the quota"), 0);
-    assert_int_equal(grpc_slice_str_cmp(find_trailer(&k, "grpc-retry-pushback-ms")->value, "1500"),
-                     0);
+    assert_int_equal(
+        grpc_slice_str_cmp(client_trailer(&k, "grpc-retry-pushback-ms")->value, "1500"), 0);
 
-    grpc_slice bytes = find_trailer(&k, "grpc-status-details-bin")->value;
+    grpc_slice bytes = client_trailer(&k, "grpc-status-details-bin")->value;
     Google__Rpc__Status *status =
         google__rpc__status__unpack(NULL, GRPC_SLICE_LENGTH(bytes), GRPC_SLICE_START_PTR(bytes));
 
@@ -463,11 +363,11 @@ static void expect_refusal(const char *path, const char *bytes, size_t len, grpc
 {
     struct client k;
 
-    client_start(&k, path, 0);
+    client_start(&k, server_address(server), path, 0);
     client_send(&k, bytes, len, true);
     assert_int_equal(client_receive(&k), -1);
     assert_int_equal(client_status(&k), code);
-    assert_non_null(find_trailer(&k, "grpc-status-details-bin"));
+    assert_non_null(client_trailer(&k, "grpc-status-details-bin"));
     client_end(&k);
 }
 
@@ -496,7 +396,7 @@ static void test_a_stream_is_whole_and_waits_for_its_reader(void **state)
     struct client k;
     long len, total = 0;
 
-    client_start(&k, "/grpc.health.v1.Health/Watch", 0);
+    client_start(&k, server_address(server), "/grpc.health.v1.Health/Watch", 0);
     send_request(&k, "stream");
     len = client_receive(&k);
     /* The reader stops here: what is sent on meanwhile is bounded by flow control. */
@@ -523,7 +423,7 @@ static void test_timers_and_posts_run_on_the_call(void **state)
     for (int i = 0; i < 2; i++) {
         struct client k;
 
-        client_start(&k, "/grpc.health.v1.Health/Watch", 0);
+        client_start(&k, server_address(server), "/grpc.health.v1.Health/Watch", 0);
         send_request(&k, kinds[i]);
         assert_int_equal(client_receive(&k), -1);
         assert_int_equal(client_status(&k), GRPC_STATUS_OK);
@@ -544,41 +444,155 @@ static void test_a_cancelled_call_ends_its_handler(void **state)
 {
     struct client k;
 
-    client_start(&k, "/grpc.health.v1.Health/Watch", 0);
+    client_start(&k, server_address(server), "/grpc.health.v1.Health/Watch", 0);
     send_request(&k, "hang");
+    wait_for(&created_count, 1);
     grpc_call_cancel(k.call, NULL);
     assert_int_equal(client_status(&k), GRPC_STATUS_CANCELLED);
     client_end(&k);
+    wait_for(&destroyed_count, 1);
+    assert_int_equal(atomic_load(&gone_reason), CODE_CANCELLED);
+}
 
-    client_start(&k, "/grpc.health.v1.Health/Watch", 100);
+static void test_a_deadline_ends_its_handler(void **state)
+{
+    struct client k;
+
+    client_start(&k, server_address(server), "/grpc.health.v1.Health/Watch", 200);
     send_request(&k, "hang");
     assert_int_equal(client_status(&k), GRPC_STATUS_DEADLINE_EXCEEDED);
     client_end(&k);
+    wait_for(&destroyed_count, 1);
+    assert_int_equal(atomic_load(&gone_reason), CODE_DEADLINE_EXCEEDED);
+}
+
+/* One way or another every call of a storm is given up by its client. */
+static void storm_once(unsigned *seed)
+{
+    static const char *const kinds[] = {"hang", "stream", "posts", "timer", "stream", "hang"};
+    unsigned choice = (unsigned)rand_r(seed);
+    bool echo = choice % 8 == 7;
+    int64_t deadline_ms = choice / 8 % 3 == 0 ? 1 + choice / 32 % 10 : 0;
+    struct client k;
+
+    client_start(&k, server_address(server), echo ? ECHO : "/grpc.health.v1.Health/Watch",
+                 deadline_ms);
+    if (echo)
+        client_send(&k, "", 0, false);
+    else if (choice % 16 != 0) /* else it is cancelled without ever asking */
+        send_request(&k, kinds[choice % 6]);
+    if (choice / 64 % 2 == 0 && (echo || choice % 6 == 1))
+        client_receive(&k);
+    if (deadline_ms == 0)
+        grpc_call_cancel(k.call, NULL);
+    client_status(&k);
+    client_end(&k);
+}
+
+static void *storm(void *arg)
+{
+    unsigned seed = (unsigned)(uintptr_t)arg;
+
+    for (int i = 0; i < STORM_CALLS; i++)
+        storm_once(&seed);
+    return NULL;
+}
+
+static void test_a_storm_of_cancels_leaves_nothing(void **state)
+{
+    pthread_t threads[STORMS];
+    struct client k;
+
+    for (int i = 0; i < STORMS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, storm, (void *)(uintptr_t)(i + 1)), 0);
+    for (int i = 0; i < STORMS; i++)
+        pthread_join(threads[i], NULL);
+
+    /* The server is as good as new, and every handler that was started has been freed. */
+    client_start(&k, server_address(server), "/grpc.health.v1.Health/Check", 0);
+    send_request(&k, "");
+    assert_int_equal(client_receive(&k), 2);
+    assert_int_equal(client_status(&k), GRPC_STATUS_OK);
+    client_end(&k);
+    assert_true(atomic_load(&created_count) > 0);
+    server_shutdown(server, 10000);
+    assert_int_equal(atomic_load(&destroyed_count), atomic_load(&created_count));
+}
+
+/* A question with a host of len letters: the answer has it too. */
+static void send_echo(struct client *k, int len, bool close)
+{
+    Grpc__Reflection__V1__ServerReflectionRequest r =
+        GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__INIT;
+    char host[64];
+    uint8_t bytes[128];
+
+    memset(host, 'h', sizeof(host));
+    host[len] = '\0';
+    r.host = host;
+    client_send(k, bytes, grpc__reflection__v1__server_reflection_request__pack(&r, bytes), close);
 }
 
 static void test_bidi_echoes_in_order(void **state)
 {
     struct client k;
 
-    client_start(&k, "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", 0);
+    client_start(&k, server_address(server), ECHO, 0);
     for (int i = 0; i < 50; i++) {
-        Grpc__Reflection__V1__ServerReflectionRequest r =
-            GRPC__REFLECTION__V1__SERVER_REFLECTION_REQUEST__INIT;
-        char host[64];
-        uint8_t bytes[128];
-
-        memset(host, 'h', sizeof(host));
-        host[i] = '\0';
-        r.host = host;
-        client_send(&k, bytes, grpc__reflection__v1__server_reflection_request__pack(&r, bytes),
-                    false);
+        send_echo(&k, i, i == 49);
         assert_int_equal(client_receive(&k), i == 0 ? 0 : i + 2);
     }
-    grpc_op close = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
-
-    batch(&k, &close, 1);
     assert_int_equal(client_status(&k), GRPC_STATUS_OK);
     client_end(&k);
+}
+
+static void test_a_bidi_client_may_ask_before_it_reads(void **state)
+{
+    struct client k;
+
+    client_start(&k, server_address(server), ECHO, 0);
+    for (int i = 0; i < PIPELINED; i++)
+        send_echo(&k, i % 50, i == PIPELINED - 1);
+    for (int i = 0; i < PIPELINED; i++)
+        assert_int_equal(client_receive(&k), i % 50 == 0 ? 0 : i % 50 + 2);
+    assert_int_equal(client_receive(&k), -1);
+    assert_int_equal(client_status(&k), GRPC_STATUS_OK);
+    client_end(&k);
+}
+
+static void test_draining_tells_idle_bidi_calls(void **state)
+{
+    struct client before, after;
+
+    client_start(&before, server_address(server), ECHO, 0);
+    send_echo(&before, 1, false);
+    assert_int_equal(client_receive(&before), 3);
+    server_drain(server);
+    client_start(&after, server_address(server), ECHO, 0); /* never says anything */
+    assert_int_equal(client_status(&before), GRPC_STATUS_UNAVAILABLE);
+    assert_int_equal(client_status(&after), GRPC_STATUS_UNAVAILABLE);
+    client_end(&before);
+    client_end(&after);
+}
+
+static void test_a_taken_port_is_an_error(void **state)
+{
+    struct server_config config = {
+        .listen = server_address(server),
+        .workers = 2,
+        .max_message_bytes = 1 << 20,
+        .methods = methods,
+        .n_methods = sizeof(methods) / sizeof(methods[0]),
+    };
+    struct server *second = NULL;
+    struct status st = STATUS_INIT;
+
+    assert_true(server_new(&config, &second, &st));
+    assert_false(server_start(second, &st));
+    assert_int_equal(st.code, CODE_UNAVAILABLE);
+    assert_non_null(strstr(st.message, config.listen));
+    server_shutdown(second, 1000);
+    server_free(second);
 }
 
 static void test_draining_tells_every_call_once(void **state)
@@ -586,14 +600,14 @@ static void test_draining_tells_every_call_once(void **state)
     struct client clients[20];
 
     for (int i = 0; i < 20; i++) {
-        client_start(&clients[i], "/grpc.health.v1.Health/Watch", 0);
+        client_start(&clients[i], server_address(server), "/grpc.health.v1.Health/Watch", 0);
         send_request(&clients[i], "hang");
     }
     server_drain(server);
     server_drain(server);
     for (int i = 0; i < 20; i++) { /* also those that the server saw only afterwards */
         assert_int_equal(client_status(&clients[i]), GRPC_STATUS_UNAVAILABLE);
-        assert_non_null(find_trailer(&clients[i], "grpc-retry-pushback-ms"));
+        assert_non_null(client_trailer(&clients[i], "grpc-retry-pushback-ms"));
         client_end(&clients[i]);
     }
     wait_for(&drained_count, 20);
@@ -621,8 +635,13 @@ int main(void)
         TEST(test_a_stream_is_whole_and_waits_for_its_reader),
         TEST(test_timers_and_posts_run_on_the_call),
         TEST(test_a_cancelled_call_ends_its_handler),
+        TEST(test_a_deadline_ends_its_handler),
+        TEST(test_a_storm_of_cancels_leaves_nothing),
         TEST(test_bidi_echoes_in_order),
+        TEST(test_a_bidi_client_may_ask_before_it_reads),
         TEST(test_draining_tells_every_call_once),
+        TEST(test_draining_tells_idle_bidi_calls),
+        TEST(test_a_taken_port_is_an_error),
         cmocka_unit_test(test_a_table_with_a_hole_is_refused),
     };
 

@@ -130,6 +130,16 @@ static void add_workers(struct server *s)
     }
 }
 
+static void on_core_closed(struct op *op, bool ok)
+{
+    struct server *s = container_of(op, struct server, closed);
+
+    pthread_mutex_lock(&s->lock);
+    s->core_closed = true;
+    pthread_cond_broadcast(&s->changed);
+    pthread_mutex_unlock(&s->lock);
+}
+
 bool server_new(const struct server_config *config, struct server **ret, struct status *st)
 {
     struct server *s = xcalloc(1, sizeof(*s));
@@ -137,6 +147,7 @@ bool server_new(const struct server_config *config, struct server **ret, struct 
     s->config = *config;
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->changed, NULL);
+    s->closed.done = on_core_closed;
     if (!bind_table(s, st)) {
         server_free(s);
         return false;
@@ -202,21 +213,6 @@ void server_drain(struct server *s)
     }
 }
 
-struct closing {
-    struct op op;
-    struct server *server;
-};
-
-static void on_core_closed(struct op *op, bool ok)
-{
-    struct server *s = container_of(op, struct closing, op)->server;
-
-    pthread_mutex_lock(&s->lock);
-    s->core_closed = true;
-    pthread_cond_broadcast(&s->changed);
-    pthread_mutex_unlock(&s->lock);
-}
-
 /* Waits until nothing is left, at most until the (wall clock) time given. */
 static bool wait_until_empty(struct server *s, int64_t until_ns)
 {
@@ -234,13 +230,10 @@ static bool wait_until_empty(struct server *s, int64_t until_ns)
 
 void server_shutdown(struct server *s, int64_t budget_ms)
 {
-    struct closing closing = {.op.done = on_core_closed, .server = s};
-
-    if (!s->started)
+    if (!s->started || atomic_exchange(&s->closing, true))
         return;
     atomic_store(&s->draining, true);
-    atomic_store(&s->closing, true);
-    grpc_server_shutdown_and_notify(s->core, s->workers[0].cq, &closing.op);
+    grpc_server_shutdown_and_notify(s->core, s->workers[0].cq, &s->closed);
     if (!wait_until_empty(s, clock_wall_ns() + budget_ms * NS_PER_MS)) {
         log_warn("calls are cut off", LOG_N("after_ms", budget_ms));
         grpc_server_cancel_all_calls(s->core);

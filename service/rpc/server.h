@@ -41,7 +41,7 @@ const char *server_address(const struct server *s);
 void server_drain(struct server *s);
 
 /* Any thread; blocks. No new calls from now on; waits up to budget_ms for those there are, then
- * cancels them and waits for the workers to end. */
+ * cancels them and waits for their end. The second time it does nothing. */
 void server_shutdown(struct server *s, int64_t budget_ms);
 
 /* After server_shutdown(), or when server_start() was not called or failed. NULL is fine. */

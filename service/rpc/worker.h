@@ -47,8 +47,9 @@ struct server {
 
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    bool started;     /* under lock */
-    size_t n_calls;   /* under lock: every struct call, waiting ones too */
+    bool started;   /* under lock */
+    size_t n_calls; /* under lock: every struct call, waiting ones too */
+    struct op closed;
     bool core_closed; /* under lock: core has let go of everything */
 };
 

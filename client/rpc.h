@@ -5,7 +5,6 @@
 #pragma once
 
 #include "client/include/sandbox.h"
-#include "common/base/list.h"
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -275,7 +275,7 @@ static int run_timeout(struct cli *cli, int n, char **operands)
 const struct verb sandbox_verbs[] = {
     {"create", "", "make a sandbox and print its id", create_options, NULL, 0, 0, run_create},
     {"ls", "", "list sandboxes, newest first", ls_options, NULL, 0, 0, run_ls},
-    {"rm", "ID…", "end sandboxes and everything in them", rm_options, NULL, 1, 1000, run_rm},
+    {"rm", "ID...", "end sandboxes and everything in them", rm_options, NULL, 1, 1000, run_rm},
     {"url", "ID PORT", "print where a port of a sandbox answers", no_options, NULL, 2, 2, run_url},
     {"timeout", "ID --in=TIME", "set when a sandbox ends", timeout_options, NULL, 1, 1,
      run_timeout},

@@ -221,8 +221,8 @@ static int run_logs(struct cli *cli, int n, char **operands)
 }
 
 const struct verb stream_verbs[] = {
-    {"run", "ID 'LINE' | ID -- PROGRAM [ARG…]", "run a command, print its output, exit as it does",
-     run_options,
+    {"run", "ID 'LINE' | ID -- PROGRAM [ARG...]",
+     "run a command, print its output, exit as it does", run_options,
      "A single word is a line for the shell in the sandbox; after -- come a program and its\n"
      "arguments, which no shell looks at. SIGINT (Ctrl-C), SIGTERM, SIGHUP and SIGQUIT are sent "
      "on\nto the command; the third within two seconds leaves at once and lets it go on.\n\n"

@@ -290,7 +290,7 @@ static void test_pages(void **state)
     walk(&r, "state=running,paused&limit=20", -1, all);
     walk(&r, "template=base", -1, all);
     walk(&r, "template=other", -1, "");
-    walk(&r, "startedAfter=1970-01-01T00:00:01.000020Z", -1, "24 23 22 21 ");
+    walk(&r, "startedAfter=1970-01-01T00:00:01.000020Z", -1, "24 23 22 21 20 ");
     walk(&r, "limit=7", 0, all);
     assert_int_equal(r.n_sandboxes, SANDBOXES - 1);
     registry_deinit(&r);

@@ -14,7 +14,7 @@ struct listing {
     bool paused;
     bool ascending;
     bool nothing;     /* a template that does not exist */
-    int64_t after_ns; /* started later than this; 0: any */
+    int64_t after_ns; /* started then or later */
     size_t limit;
     bool has_start; /* the page continues behind this one: */
     int64_t start_ns;

@@ -175,6 +175,7 @@ static void skip_to(struct follower *f, const struct segment *s)
         end.exited_seq < s->first_seq) {
         write_dropped(f, first, end.exited_seq - 1, missing(bytes, end.bytes_before));
         write_frame(f, end.exited, end.exited_len);
+        f->last_ns = end.exited_ns;
         f->check.last_seq = end.exited_seq;
         f->check.exited = true;
         f->done |= f->o->until == FOLLOW_EXITED;

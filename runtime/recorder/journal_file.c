@@ -188,11 +188,12 @@ bool journal_file_output(struct journal_file *j, enum journal_kind kind, const u
     uint8_t headers[BATCH_PAYLOADS][JOURNAL_HEADER_MAX];
     struct iovec parts[2 * BATCH_PAYLOADS];
     uint64_t *offset = &j->offsets[stream_of(kind)], done = 0;
-    int64_t time_ns = now_ns(j);
+    int64_t time_ns;
     int n = 0;
 
     if (!journal_file_flush(j))
         return false;
+    time_ns = now_ns(j);
     while (done < len) {
         size_t step = len - done < JOURNAL_PAYLOAD_MAX ? len - done : JOURNAL_PAYLOAD_MAX;
         uint8_t *header = headers[n / 2];

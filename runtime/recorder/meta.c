@@ -210,8 +210,11 @@ bool end_read(int dir, struct end_record *ret)
         if (f.number == 4)
             ret->last_seq = f.value;
     }
-    return !r.malformed && journal_parse(ret->exited, ret->exited_len, &e, &len) == JOURNAL_FRAME &&
-           len == ret->exited_len && e.kind == JOURNAL_EXITED && e.seq == ret->exited_seq;
+    if (r.malformed || journal_parse(ret->exited, ret->exited_len, &e, &len) != JOURNAL_FRAME ||
+        len != ret->exited_len || e.kind != JOURNAL_EXITED || e.seq != ret->exited_seq)
+        return false;
+    ret->exited_ns = e.time_ns;
+    return true;
 }
 
 bool acked_write(int dir, uint64_t seq)

@@ -54,6 +54,7 @@ struct end_record {
     uint8_t exited[JOURNAL_EXITED_MAX]; /* the frame */
     size_t exited_len;
     uint64_t exited_seq;
+    int64_t exited_ns;
     uint64_t bytes_before; /* output of the command before its exit */
     uint64_t last_seq;     /* of `closed`; 0 while something may follow */
 };

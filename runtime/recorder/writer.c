@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -217,6 +218,17 @@ static bool write_closed(struct writer *w)
     return true;
 }
 
+/* Streams that are not read for want of room may have ended all the same. */
+static void close_ended_streams(struct writer *w)
+{
+    for (int i = 0; i < STREAMS; i++) {
+        struct pollfd p = {.fd = w->streams[i].source.fd, .events = POLLIN};
+
+        if (w->streams[i].open && poll(&p, 1, 0) > 0 && (p.revents & (POLLIN | POLLHUP)) == POLLHUP)
+            close_stream(w, &w->streams[i]);
+    }
+}
+
 /* Does of the end what is possible now. */
 static void step_to_end(struct writer *w)
 {
@@ -227,6 +239,8 @@ static void step_to_end(struct writer *w)
         write_exited(w, &exit);
         watch_streams(w);
     }
+    if (w->exited && w->blocked)
+        close_ended_streams(w);
     if (w->exited && !w->closed && !w->streams[0].open && !w->streams[1].open &&
         w->pending_of == NULL)
         write_closed(w);

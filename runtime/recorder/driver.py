@@ -221,7 +221,10 @@ class Recorder:
 
     def writer(self, id):
         """The process that holds the command's lock."""
-        lock = os.stat(self.dir(id) / "lock")
+        try:
+            lock = os.stat(self.dir(id) / "lock")
+        except FileNotFoundError:
+            return 0
         for pid in os.listdir("/proc"):
             if not pid.isdigit():
                 continue

@@ -154,6 +154,7 @@ def test_keep_up_goes_on_without_a_reader_that_stopped(recorder):
     os.set_blocking(run.stdout.fileno(), True)
     other = recorder.follow("a", "--until=closed")
     assert size(other) + dropped(other) == total
+    run.communicate()
 
 
 def test_a_stalled_reader_gets_all_or_a_count(recorder):
@@ -367,6 +368,7 @@ def test_recording_goes_on_when_there_is_space_again(small_disk):
     filler = small_disk.state.parent / "filler"
     line = "read x; head -c 100000 /dev/zero; read x; echo back; read x"
     small_disk.detach("a", line, stdin=True)
+    wait_for(lambda: small_disk.show("a").get(12))
     with open(filler, "wb", buffering=0) as f:
         try:
             while True:

@@ -396,6 +396,7 @@ def test_recording_goes_on_when_there_is_space_again(small_disk):
 def test_block_waits_for_space(small_disk):
     follower = small_disk.start("a", writes(2, 3 * MIB), "--until=closed", overflow=BLOCK,
                                 max_bytes=MIB * 16)
+    wait_for(lambda: small_disk.dir("a").exists())
     wait_for(lambda: small_disk.show("a").get(13, 0) > 1.5 * MIB)
     subprocess.run(["mount", "-o", "remount,size=8m", small_disk.state.parent], check=True)
     events = driver.check(driver.parse(follower.communicate()[0]))

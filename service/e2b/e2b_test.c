@@ -114,6 +114,7 @@ struct bench {
     struct fake *fake;
     struct e2b *e2b;
     atomic_int n[8]; /* what the server counts; free for the test */
+    char seen[64];   /* what one of its answers keeps for a later one */
     const char *mode;
 };
 
@@ -808,11 +809,12 @@ static void serve_install(struct fake_call *c, void *arg)
         }
         if (strstr(c->path, home ? "path=.sandboxd%2Fbin%2F.upload-"
                                  : "path=%2Fvar%2Flib%2Fsandboxd%2Fbin%2F.upload-") &&
-            c->body_len == sizeof recorder)
+            c->body_len == sizeof recorder) {
+            snprintf(b->seen, sizeof b->seen, "%.40s", strstr(c->path, ".upload-"));
             atomic_fetch_add(&b->n[UPLOADS], 1);
-        else if (strstr(c->path, home ? "path=.sandboxd%2Fspec%2F"
-                                      : "path=%2Fvar%2Flib%2Fsandboxd%2Fspec%2F") &&
-                 c->body_len == 4)
+        } else if (strstr(c->path, home ? "path=.sandboxd%2Fspec%2F"
+                                        : "path=%2Fvar%2Flib%2Fsandboxd%2Fspec%2F") &&
+                   c->body_len == 4)
             atomic_fetch_add(&b->n[SPECS], 1);
         fake_reply(c, 200, "", "[{\"path\":\"/x\",\"name\":\"x\",\"type\":\"file\"}]");
         return;
@@ -824,8 +826,10 @@ static void serve_install(struct fake_call *c, void *arg)
         return;
     }
     if (strncmp(what, home ? "|~|/bin/sh|-c|chmod" : "root|/|/bin/sh|-c|chmod", 19) == 0) {
+        bool uploaded = atomic_load(&b->n[UPLOADS]) > 0 && strstr(what, b->seen) != NULL;
+
         atomic_fetch_add(&b->n[SETUPS], 1);
-        answer_start(c, "", "", atomic_load(&b->n[UPLOADS]) > 0 ? 0 : 1);
+        answer_start(c, "", "", uploaded ? 0 : 1);
         return;
     }
     if (strstr(what, home ? "|~|" HOME_RECORDER : "root|/|" ROOT_RECORDER) == NULL) {

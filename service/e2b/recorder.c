@@ -85,7 +85,7 @@ static void fail_install(struct recorder_run *run)
     struct e2b_output out;
 
     recorder_output(run, &out);
-    status_set(&v.st, CODE_UNAVAILABLE, SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_UNAVAILABLE,
+    status_set(&v.st, CODE_INTERNAL, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INTERNAL,
                "the recorder cannot be set up in the sandbox: exit code %d, %s", out.exit_code,
                out.err[0] != '\0' ? out.err : "without a word");
     fail(run, &v);

@@ -12,6 +12,9 @@
  * Verbs (all take --state=DIR, for tests):
  *
  *   setup                   makes the directories, spec/ with mode 0700
+ *     --default-user=NAME --default-cwd=DIR
+ *                           keeps who runs, and where, when a specification does not say (both or
+ *                           none); only E2B's agent knows, so sandboxd asks it at installation
  *   run --spec=FILE         waits until FILE is whole (10 s), unlinks it, starts the command unless
  * its id exists, then follows it as `follow` does follow --id=ID          writes events to stdout,
  * whole frames only (journal.h)

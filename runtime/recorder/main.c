@@ -7,6 +7,7 @@
 #include "common/base/version.h"
 #include "runtime/recorder/claim.h"
 #include "runtime/recorder/control.h"
+#include "runtime/recorder/defaults.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/follower.h"
@@ -19,6 +20,7 @@
 
 struct request {
     const char *state, *spec, *id, *sandbox, *until, *target, *after;
+    const char *default_user, *default_cwd;
     int64_t from, seq, signal, limit;
     bool text, no_progress;
 };
@@ -61,6 +63,7 @@ static bool claim_and_start(const struct state *s, const struct request *r, int 
 
     if (!spec_read_command(r->spec, &spec, st))
         return false;
+    defaults_apply(s, &spec);
     switch (claim_make(s, &spec, &claim, st)) {
     case CLAIM_FAILED:
         return false;
@@ -263,7 +266,10 @@ static bool do_list(const struct state *s, const struct request *r, struct statu
 
 static bool do_setup(const struct state *s, const struct request *r, struct status *st)
 {
-    return true; /* opening the state made it */
+    if (r->default_user == NULL && r->default_cwd == NULL)
+        return true; /* opening the state made it */
+    return defaults_write(s, r->default_user != NULL ? r->default_user : "",
+                          r->default_cwd != NULL ? r->default_cwd : "", st);
 }
 
 static bool do_version(const struct state *s, const struct request *r, struct status *st)
@@ -345,6 +351,10 @@ int main(int argc, char **argv)
          " for others."},
         {"spec", 0, NULL, OPTION_STRING, &r.spec, "FILE",
          "A recorder.v1.SpecFile; waited for until it is whole, and removed when read."},
+        {"default-user", 0, NULL, OPTION_STRING, &r.default_user, "NAME",
+         "Who runs commands that name no user; kept in the state directory."},
+        {"default-cwd", 0, NULL, OPTION_STRING, &r.default_cwd, "DIR",
+         "Where commands run that name no directory; kept in the state directory."},
         {"id", 0, NULL, OPTION_STRING, &r.id, "ID", "The command."},
         {"sandbox", 0, NULL, OPTION_STRING, &r.sandbox, "ID",
          "The sandbox that the command must belong to, for input, signal and ack."},

@@ -825,9 +825,18 @@ static void serve_install(struct fake_call *c, void *arg)
                             "{\"error\":{\"code\":\"unauthenticated\",\"message\":\"no root\"}}");
         return;
     }
-    if (strncmp(what, home ? "|~|/bin/sh|-c|chmod" : "root|/|/bin/sh|-c|chmod", 19) == 0) {
+    if (!home && strcmp(what, "||/bin/sh|-c|id -un && pwd") == 0) {
+        answer_start(c, "user\n/home/user\n", "", 0);
+        return;
+    }
+    if (strncmp(what, home ? "|~|/bin/sh|-c|f=" : "root|/|/bin/sh|-c|f=", home ? 16 : 20) == 0) {
         bool uploaded = atomic_load(&b->n[UPLOADS]) > 0 && strstr(what, b->seen) != NULL;
+        bool told = strstr(what, "|--default-user=user|--default-cwd=/home/user") != NULL;
 
+        if (told == home) {
+            fake_reply(c, 400, "", "not as it should be");
+            return;
+        }
         atomic_fetch_add(&b->n[SETUPS], 1);
         answer_start(c, "", "", uploaded ? 0 : 1);
         return;
@@ -891,10 +900,17 @@ static void test_verb_installs_once(void **state)
 
 static void serve_broken_install(struct fake_call *c, void *arg)
 {
+    char what[2048];
+
     if (serve_common(c, arg))
         return;
-    if (fake_is(c, "POST", "/files"))
+    if (fake_is(c, "POST", "/files")) {
         fake_reply(c, 507, "", "{\"code\":507,\"message\":\"not enough disk space\"}");
+        return;
+    }
+    describe_start(c, what, sizeof what);
+    if (strstr(what, "id -un") != NULL)
+        answer_start(c, "user\n/home/user\n", "", 0);
     else
         answer_start(c, "", "not found", 127);
 }

@@ -22,9 +22,12 @@ enum {
     ABANDONED_MS = 10000,
 };
 
-/* Taken over whole or not at all: several pods may install at the same time. */
+/* Taken over whole and set up, or not at all: several pods may install at the same time. */
 static const char install_script[] =
-    "chmod 0755 \"$1\" && mv -f \"$1\" \"$2\" && exec \"$2\" setup";
+    "f=$1 t=$2; shift 2; chmod 0755 \"$f\" && \"$f\" setup \"$@\" && mv -f \"$f\" \"$t\"";
+
+/* As the template's user, and where its commands start. */
+static const char ask_script[] = "id -un && pwd";
 
 static void next_step(struct recorder_run *run);
 static void upload_done(struct exchange *x);
@@ -135,8 +138,15 @@ static void on_stdout(struct start *s, const uint8_t *data, size_t len)
 {
     struct recorder_run *run = container_of(s, struct recorder_run, start);
 
-    if (run->step == RECORDER_VERB)
+    if (run->step == RECORDER_VERB) {
         run->on_stdout(run, data, len);
+    } else if (run->step == RECORDER_ASK) {
+        size_t room = sizeof run->defaults - 1 - run->defaults_len;
+
+        len = len < room ? len : room;
+        memcpy(run->defaults + run->defaults_len, data, len);
+        run->defaults_len += len;
+    }
 }
 
 static void restart(struct start *s)
@@ -165,8 +175,10 @@ static void start_done(struct start *s)
         end(run);
         return;
     }
-    if (missing && !run->installed) {
+    if (missing && !run->installed && run->step != RECORDER_ASK) {
         remember(run, false);
+        run->step = run->no_root ? RECORDER_UPLOAD : RECORDER_ASK;
+    } else if (run->step == RECORDER_ASK && code == 0) {
         run->step = RECORDER_UPLOAD;
     } else if (code == 0) {
         remember(run, true);
@@ -178,7 +190,8 @@ static void start_done(struct start *s)
     next_step(run);
 }
 
-static void start(struct recorder_run *run, const char *const *argv, int64_t lease_ms, bool safe)
+static void start_as(struct recorder_run *run, const char *user, const char *dir,
+                     const char *const *argv, int64_t lease_ms, bool safe)
 {
     struct start *s = &run->start;
 
@@ -187,8 +200,8 @@ static void start(struct recorder_run *run, const char *const *argv, int64_t lea
         .request = run->request,
         .sandbox_id = run->sandbox_id,
         .argv = argv,
-        .cwd = cwd(run),
-        .user = run->no_root ? NULL : "root",
+        .cwd = dir,
+        .user = user,
         .lease_ms = lease_ms,
         .safe = safe,
         .has_room = run->has_room != NULL ? has_room : NULL,
@@ -197,6 +210,11 @@ static void start(struct recorder_run *run, const char *const *argv, int64_t lea
         .done = start_done,
     };
     start_begin(s);
+}
+
+static void start(struct recorder_run *run, const char *const *argv, int64_t lease_ms, bool safe)
+{
+    start_as(run, run->no_root ? NULL : "root", cwd(run), argv, lease_ms, safe);
 }
 
 /* --- uploads --- */
@@ -240,12 +258,35 @@ static void upload_done(struct exchange *x)
 
 /* --- steps --- */
 
+static void ask(struct recorder_run *run)
+{
+    const char *argv[] = {"/bin/sh", "-c", ask_script, NULL};
+
+    run->defaults_len = 0;
+    start_as(run, NULL, NULL, argv, run->request->e2b->config.request_timeout_ms, true);
+}
+
+/* One line of what RECORDER_ASK printed, as an option; owned by the caller. */
+static char *default_option(struct recorder_run *run, const char *name, int line)
+{
+    const char *at = run->defaults;
+
+    run->defaults[run->defaults_len] = '\0';
+    while (line-- > 0)
+        at += strcspn(at, "\n") + (at[strcspn(at, "\n")] == '\n');
+    return xasprintf("--default-%s=%.*s", name, (int)strcspn(at, "\n"), at);
+}
+
 static void setup(struct recorder_run *run)
 {
     AUTO_FREE char *from = program_upload_path(run);
     AUTO_FREE char *to = program_path(run);
-    const char *argv[] = {"/bin/sh", "-c", install_script, "sh", from, to, NULL};
+    AUTO_FREE char *user = default_option(run, "user", 0);
+    AUTO_FREE char *dir = default_option(run, "cwd", 1);
+    const char *argv[] = {"/bin/sh", "-c", install_script, "sh", from, to, user, dir, NULL};
 
+    if (run->no_root)
+        argv[6] = NULL; /* everything is the one user's */
     run->installed = true;
     start(run, argv, run->request->e2b->config.request_timeout_ms, true);
 }
@@ -288,6 +329,9 @@ static void next_step(struct recorder_run *run)
     switch (run->step) {
     case RECORDER_PROBE:
         probe(run);
+        break;
+    case RECORDER_ASK:
+        ask(run);
         break;
     case RECORDER_UPLOAD: {
         AUTO_FREE char *path = program_upload_path(run);

@@ -6,6 +6,8 @@
 
 #include "service/e2b/process.h"
 
+enum { RECORDER_DEFAULTS_MAX = 4608 };
+
 struct recorder_run {
     /* Set before recorder_begin(); what is owned is freed by recorder_deinit(). */
     struct request *request;
@@ -24,8 +26,9 @@ struct recorder_run {
     enum {
         RECORDER_PROBE,  /* is it there? asked before a spec is sent where its directory may not be
                           */
+        RECORDER_ASK,    /* it is not: who runs commands here, and where? */
         RECORDER_UPLOAD, /* the program, under a name of its own */
-        RECORDER_SETUP,  /* given its right name, run once */
+        RECORDER_SETUP,  /* run once, then given its right name */
         RECORDER_VERB,
     } step;
     bool has_recorder, no_root, installed;
@@ -36,6 +39,8 @@ struct recorder_run {
     struct loop_timer timer;
     struct retry retry;
     char nonce[33];
+    char defaults[RECORDER_DEFAULTS_MAX]; /* what RECORDER_ASK printed: user, directory */
+    size_t defaults_len;
     struct verdict verdict;
 };
 

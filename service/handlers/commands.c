@@ -255,6 +255,20 @@ static uint8_t *pack_input(const Sandbox__V1__SendInputRequest *r, size_t *ret_l
     return bytes;
 }
 
+static bool check_input(const Sandbox__V1__SendInputRequest *r, struct status *st)
+{
+    bool text = r->input_case == SANDBOX__V1__SEND_INPUT_REQUEST__INPUT_TEXT;
+    bool data = r->input_case == SANDBOX__V1__SEND_INPUT_REQUEST__INPUT_DATA;
+    size_t len = text ? strlen(r->text) : data ? r->data.len : 0;
+    const char *field = text ? "text" : "data";
+
+    if (len > INPUT_BYTES_MAX)
+        return status_bad_field(st, INVALID_FIELD, field,
+                                "%s is %zu bytes long; at most %d are allowed: send it in parts",
+                                field, len, INPUT_BYTES_MAX);
+    return true;
+}
+
 void send_input_start(struct call *c, const ProtobufCMessage *message)
 {
     const Sandbox__V1__SendInputRequest *r = (const Sandbox__V1__SendInputRequest *)message;
@@ -262,19 +276,13 @@ void send_input_start(struct call *c, const ProtobufCMessage *message)
     char who[VALIDATE_ID_MAX + 8];
     size_t len;
 
-    if (!check_ids(r->sandbox_id, r->command_id, &st)) {
+    if (!check_ids(r->sandbox_id, r->command_id, &st) || !check_input(r, &st)) {
         call_finish(c, &st);
         return;
     }
 
     AUTO_FREE uint8_t *spec = pack_input(r, &len);
 
-    if (len > INPUT_BYTES_MAX + 64) {
-        status_bad_field(&st, INVALID_FIELD, "input",
-                         "input is longer than %d bytes: send it in parts", INPUT_BYTES_MAX);
-        call_finish(c, &st);
-        return;
-    }
     snprintf(who, sizeof(who), "--id=%s", r->command_id);
     /* Repeated blindly it could be written twice. */
     verb_start(verb_new(c, r->command_id, answer_input), r->sandbox_id,

@@ -537,6 +537,14 @@ static bool check_view(Sandbox__V1__Encoding encoding, Sandbox__V1__Until until,
     return true;
 }
 
+static bool check_on_disconnect(Sandbox__V1__OnDisconnect what, struct status *st)
+{
+    if (what > SANDBOX__V1__ON_DISCONNECT__ON_DISCONNECT_KILL)
+        return status_bad_field(st, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD,
+                                "on_disconnect", "on_disconnect %d is not known here", (int)what);
+    return true;
+}
+
 static struct follow *follow_new(struct call *c, const char *sandbox_id, const char *command_id,
                                  uint64_t from_seq)
 {
@@ -571,7 +579,7 @@ void run_command_start(struct call *c, const ProtobufCMessage *message)
 
     if (!validate_id("sandbox_id", r->sandbox_id, &st) ||
         !validate_optional_id("command_id", r->command_id, &st) ||
-        !check_view(r->encoding, r->until, &st)) {
+        !check_view(r->encoding, r->until, &st) || !check_on_disconnect(r->on_disconnect, &st)) {
         call_finish(c, &st);
         return;
     }

@@ -70,6 +70,8 @@ enum recorder_result recorder_result(const struct e2b_output *out, const char *c
         status_set(st, m->code, m->reason, "command %s: %s", command_id,
                    out->err[0] != '\0' ? out->err : m->fallback);
         status_detail(st, "command_id", "%s", command_id);
+        if (m->exit_code == RECORDER_OUT_OF_RANGE)
+            snprintf(st->field, sizeof(st->field), "seq");
         return m->code == CODE_UNAVAILABLE ? RECORDER_RESULT_RETRY : RECORDER_RESULT_FAILED;
     }
     status_set(st, CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE),

@@ -13,9 +13,9 @@
 #include "runtime/local/proxy.h"
 #include "runtime/local/signature.h"
 #include "runtime/local/stream.h"
+#include "runtime/local/workdir.h"
 
 #include <errno.h>
-#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
-enum { EXIT_USAGE = 2, WALK_FDS = 16 };
+enum { EXIT_USAGE = 2 };
 
 static const char more[] =
     "Point any E2B SDK at it:\n"
@@ -211,37 +211,6 @@ static bool run(struct daemon *d, struct status *st)
     return ok;
 }
 
-static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *ftw)
-{
-    return remove(path);
-}
-
-/* A directory of our own, when none was given. */
-static char *make_data_dir(struct status *st)
-{
-    const char *base = getenv("TMPDIR");
-    char *path = xasprintf("%s/e2b-local-XXXXXX", base != NULL && *base == '/' ? base : "/tmp");
-
-    if (mkdtemp(path) != NULL)
-        return path;
-    status_set(st, CODE_INTERNAL, 0, "cannot make %s: %s", path, strerror(errno));
-    free(path);
-    return NULL;
-}
-
-static char *absolute_path(const char *path, struct status *st)
-{
-    AUTO_FREE char *here = *path != '/' ? getcwd(NULL, 0) : NULL;
-
-    if (*path == '/')
-        return xstrdup(path);
-    if (here == NULL) {
-        status_set(st, CODE_INTERNAL, 0, "no working directory: %s", strerror(errno));
-        return NULL;
-    }
-    return xasprintf("%s/%s", here, path);
-}
-
 int main(int argc, char **argv)
 {
     struct daemon d = {
@@ -258,9 +227,9 @@ int main(int argc, char **argv)
     if (!read_options(&d.config, argc, argv, &exit_code))
         return exit_code;
     if (d.config.data_dir == NULL)
-        d.config.data_dir = own_dir = make_data_dir(&st);
+        d.config.data_dir = own_dir = workdir_make(&st);
     else
-        d.config.data_dir = data_dir = absolute_path(d.config.data_dir, &st);
+        d.config.data_dir = data_dir = workdir_absolute(d.config.data_dir, &st);
     ok = d.config.data_dir != NULL;
     if (ok) {
         d.zygote = zygote_start(&(struct zygote_config){.data_dir = d.config.data_dir}, &st);
@@ -268,7 +237,7 @@ int main(int argc, char **argv)
         zygote_stop(d.zygote);
     }
     if (own_dir != NULL)
-        nftw(own_dir, remove_entry, WALK_FDS, FTW_DEPTH | FTW_PHYS);
+        workdir_remove(own_dir);
     if (!ok)
         log_error("e2b-local cannot go on", LOG_S("error", st.message));
     return ok ? EXIT_SUCCESS : EXIT_FAILURE;

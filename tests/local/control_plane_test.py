@@ -119,7 +119,8 @@ def test_bad_creations_are_refused_in_a_sentence(api, body, status, word):
         assert word in answer.json["message"]
 
 
-@pytest.mark.parametrize("body", ["", "{", "null", '{"templateID":"base"} x', '{"templateID":"\xff"}'])
+@pytest.mark.parametrize("body", ["", "{", "null", '{"templateID":"base"} x',
+                                  '{"templateID":"\xff"}'])
 def test_bodies_that_are_no_json_are_refused(api, body):
     answer = api.request("POST", "/sandboxes", body.encode("latin-1"), {"X-API-Key": api.key})
     assert answer.status == 400

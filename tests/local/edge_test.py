@@ -175,7 +175,8 @@ def test_upgrades_become_tunnels(sandbox):
         def upgrade():
             connection = dial(sandbox.api.address)
             connection.sendall(b"GET / HTTP/1.1\r\nHost: 7000-%s.localhost\r\n"
-                               b"Connection: Upgrade\r\nUpgrade: echo\r\n\r\n" % sandbox.id.encode())
+                               b"Connection: Upgrade\r\nUpgrade: echo\r\n\r\n"
+                               % sandbox.id.encode())
             stream = connection.makefile("rb")
             return connection, stream, read_head(stream)
 

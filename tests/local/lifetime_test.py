@@ -1,7 +1,6 @@
 """When a sandbox ends, and when the server does: everything goes, and nothing looks complete."""
 
 import http.client
-import os
 import subprocess
 import time
 
@@ -95,7 +94,7 @@ def test_sigterm_leaves_nothing(data_dir):
         below = leftovers.descendants(local.pid)
         local.stop()
         assert_cut(process)
-    assert not leftovers.none_within(5, lambda: [p for p in below if os.path.exists("/proc/%d" % p)])
+    assert not leftovers.none_within(5, lambda: [p for p in below if is_running(p)])
     assert not leftovers.mounts_below(data_dir / "term")
     assert not any(sandbox.id in group for sandbox in sandboxes for group in groups() - before)
     assert [p for p in (data_dir / "term").rglob("*") if sandboxes[0].id in str(p)] == []

@@ -128,8 +128,8 @@ def test_bodies_that_are_no_json_are_refused(api, body):
 
 
 def test_fields_that_change_nothing_are_accepted(create):
-    sandbox = create(autoPause=False, autoResume={"enabled": False}, autoPauseMemory=True, mcp={"x": {}},
-                     network={"allowPublicTraffic": True, "denyOut": ["0.0.0.0/0"]},
+    sandbox = create(autoPause=False, autoResume={"enabled": False}, autoPauseMemory=True,
+                     mcp={"x": {}}, network={"allowPublicTraffic": True, "denyOut": ["0.0.0.0/0"]},
                      allow_internet_access=False, unknownToUs=1, volumeMounts=[])
     assert sandbox.get().json["allowInternetAccess"] is False
 

@@ -115,7 +115,7 @@ def test_a_signal_is_told(stub, sandbox):
 
 def test_resource_use_is_told(stub, sandbox):
     events = follow.run(
-        stub, sandbox, shell="python3 -c 'x = bytes(50 << 20); sum(range(3000000))'")
+        stub, sandbox, shell="python3 -c 'x = b\"x\" * (50 << 20); sum(range(3000000))'")
     cpu = events.exited.cpu_time
     assert 0.01 < cpu.seconds + cpu.nanos / 1e9 < 30
     assert events.exited.max_rss_bytes > 50 << 20

@@ -191,12 +191,7 @@ def test_nobody_there_is_unavailable(fails):
         pod.stop()
 
 
-SANDBOX_def gets(fake):
-    """How often it was asked for the sandbox; lost creates are hunted beside that."""
-    return len([r for r in fake.requests if r[0] == "GET" and r[1] == "/sandboxes/" + SANDBOX])
-
-
-GARBAGE = {
+SANDBOX_GARBAGE = {
     "not connect": Answer(200, b"hello"),
     "html": Answer(200, b"<html></html>", {"Content-Type": "text/html"}),
     "a frame too large": Answer(200, b"\x00\xff\xff\xff\xff", {"Content-Type": "application/connect+proto"}),

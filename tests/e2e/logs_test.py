@@ -154,7 +154,7 @@ def test_many_readers_of_one_command_read_the_same(service, sandbox):
 
 
 def test_a_quiet_stream_sends_heartbeats(local, sandbox):
-    with Service(local, count=1, options=["--heartbeat=200ms"]) as quick:
+    with Service(local, count=1, options=["--heartbeat-interval=200ms"]) as quick:
         stream = quick.stub(0).RunCommand(api.RunCommandRequest(
             sandbox_id=sandbox, shell="sleep 2"), timeout=30)
         events = follow.Events()
@@ -165,7 +165,7 @@ def test_a_quiet_stream_sends_heartbeats(local, sandbox):
 
 def test_a_stream_survives_many_leases(local, sandbox):
     """The follower in the sandbox is replaced when its lease is over; nobody notices."""
-    with Service(local, count=1, options=["--lease=1s"]) as brief:
+    with Service(local, count=1, options=["--follower-lease=1s"]) as brief:
         events = follow.run(brief.stub(0), sandbox,
                             shell="for i in $(seq 400); do echo $i; sleep 0.01; done")
         assert bytes(events.out) == b"".join(b"%d\n" % n for n in range(1, 401))

@@ -27,12 +27,12 @@ def start(stub, sandbox_id, name, **fields):
 
 
 def gated(name):
-    return "until [ -e go-%s ]; do sleep 0.01; done; %s" % (name, PRINT_A_GIB)
+    return "until [ -e /tmp/go-%s ]; do sleep 0.01; done; %s" % (name, PRINT_A_GIB)
 
 
 def open_gate(stub, sandbox_id, name):
     stub.WriteFiles(api.WriteFilesRequest(
-        sandbox_id=sandbox_id, files=[api.File(path="go-" + name)]), timeout=30)
+        sandbox_id=sandbox_id, files=[api.File(path="/tmp/go-" + name)]), timeout=30)
     return time.time()
 
 

@@ -41,7 +41,8 @@ def wait_exit(stub, sandbox_id, name):
         got = stub.GetCommand(api.GetCommandRequest(
             sandbox_id=sandbox_id, command_id=name), timeout=30).command
         return got.HasField("exited") and got
-    return wait_until(exited, 120, "the exit of " + name)
+    # Each look starts a process in the sandbox: seldom enough not to be seen in the figures.
+    return wait_until(exited, 120, "the exit of " + name, every=0.5)
 
 
 class Reader(threading.Thread):

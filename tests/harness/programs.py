@@ -49,7 +49,7 @@ def short(value):
     return str(value)[:40]
 
 
-def wait_until(condition, timeout=15, what="the condition"):
+def wait_until(condition, timeout=15, what="the condition", every=0.01):
     """Polls until condition() is true and returns its value."""
     end = time.monotonic() + timeout
     while True:
@@ -58,7 +58,7 @@ def wait_until(condition, timeout=15, what="the condition"):
             return value
         if time.monotonic() > end:
             raise TimeoutError("%s did not come true within %s s" % (what, timeout))
-        time.sleep(0.01)
+        time.sleep(every)
 
 
 class Program:

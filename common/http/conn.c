@@ -129,7 +129,8 @@ void http_conn_send(struct http_exchange *x, const struct iovec *more, int n_mor
     }
     if (buf_len(&x->out) == 0)
         buf_deinit(&x->out);
-    if (buf_len(&x->out) > 0 || x->broken)
+    /* Only to be waited for: a step that finds the socket still full must not call for another. */
+    if (x->broken || (buf_len(&x->out) > 0 && (x->io.events & EPOLLOUT) == 0))
         http_conn_kick(x);
 }
 

@@ -5,6 +5,7 @@
 #include "common/http/server.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/http/body.h"
 #include "common/http/net.h"
@@ -365,6 +366,12 @@ static void test_slow_reader_stops_the_stream(void **state)
     say(fd, "GET /stream HTTP/1.1\r\nHost: h\r\n\r\n", 1000);
     assert_true(f.streamed < 2 << 20);
     assert_true(http_pending(f.held) < 512 << 10);
+
+    /* Meanwhile the loop sleeps. */
+    int64_t begin = clock_monotonic_ns();
+
+    loop_run_once(&f.loop, 50);
+    assert_true(clock_monotonic_ns() - begin >= 50 * NS_PER_MS);
     while (got < STREAM_BYTES) {
         ssize_t n = recv(fd, block, 1 << 20, 0);
 

@@ -27,11 +27,12 @@
 
 #define REASON(name) SANDBOX__V1__ERROR_REASON__ERROR_REASON_##name
 
-#define DETAIL(state, more)                                                                        \
-    "{\"sandboxID\":\"iabc\",\"templateID\":\"base\",\"clientID\":\"6532622b\","                   \
+#define DETAIL_OF(id, state, more)                                                                 \
+    "{\"sandboxID\":\"" id "\",\"templateID\":\"base\",\"clientID\":\"6532622b\","                 \
     "\"envdVersion\":\"0.6.13\",\"startedAt\":\"2026-01-02T03:04:05Z\","                           \
     "\"endAt\":\"2026-01-02T04:04:05Z\",\"cpuCount\":2,\"memoryMB\":512,\"diskSizeMB\":1,"         \
     "\"state\":\"" state "\",\"envdAccessToken\":\"t0\"" more "}"
+#define DETAIL(state, more) DETAIL_OF("iabc", state, more)
 #define NOT_FOUND_BODY "{\"code\":404,\"message\":\"sandbox not found\"}"
 
 static const uint8_t recorder[] = "not really a program";
@@ -180,6 +181,10 @@ static void serve_get(struct fake_call *c, void *arg)
         fake_reply(c, 404, "", "<html>nothing here</html>");
     } else if (strcmp(b->mode, "html") == 0) {
         fake_reply(c, 200, "", "<html>welcome</html>");
+    } else if (strcmp(b->mode, "another") == 0) {
+        fake_reply(c, 200, "",
+                   "{\"sandboxID\":\"iabcd\",\"templateID\":\"base\",\"state\":\"running\","
+                   "\"startedAt\":\"2026-01-02T03:04:05Z\",\"endAt\":\"2026-01-02T04:04:05Z\"}");
     } else if (strcmp(b->mode, "redirect") == 0) {
         fake_reply(c, 302, "Location: http://127.0.0.1:1/\r\n", "");
     } else if (strcmp(b->mode, "429") == 0) {
@@ -244,6 +249,7 @@ static void test_get_failures(void **state)
         {"404", CODE_NOT_FOUND, REASON(SANDBOX_NOT_FOUND), 1, 0},
         {"bare 404", CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE), 3, 0},
         {"html", CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE), 3, 0},
+        {"another", CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE), 3, 0},
         {"redirect", CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE), 1, 0},
         {"429", CODE_RESOURCE_EXHAUSTED, REASON(E2B_QUOTA), 1, 0},
         {"429 later", CODE_RESOURCE_EXHAUSTED, REASON(E2B_QUOTA), 1, 1000000},
@@ -395,9 +401,11 @@ static void serve_changes(struct fake_call *c, void *arg)
     else if (fake_is(c, "POST", "/sandboxes/ipaused/timeout"))
         fake_reply(c, 409, "", "{\"code\":409,\"message\":\"not running\"}");
     else if (fake_is(c, "GET", "/sandboxes/ipaused"))
-        fake_reply(c, 200, "", DETAIL("paused", ",\"network\":{\"allowPublicTraffic\":false}"));
+        fake_reply(c, 200, "",
+                   DETAIL_OF("ipaused", "paused", ",\"network\":{\"allowPublicTraffic\":false}"));
     else if (fake_is(c, "GET", "/sandboxes/iprivate"))
-        fake_reply(c, 200, "", DETAIL("running", ",\"network\":{\"allowPublicTraffic\":false}"));
+        fake_reply(c, 200, "",
+                   DETAIL_OF("iprivate", "running", ",\"network\":{\"allowPublicTraffic\":false}"));
     else if (fake_is(c, "POST", "/sandboxes/iprivate/connect"))
         fake_reply(c, 200, "", DETAIL("running", ",\"trafficAccessToken\":\"traffic\""));
     else
@@ -606,7 +614,9 @@ static void serve_lost_create(struct fake_call *c, void *arg)
                    strstr(c->path, "sandboxd.attempt") ? "[" DETAIL("running", "") "]" : "[]");
         atomic_fetch_add(&b->n[LISTS], 1);
     } else {
-        fake_reply(c, 200, "", DETAIL("running", ""));
+        fake_reply(c, 200, "",
+                   fake_is(c, "GET", "/sandboxes/iabd") ? DETAIL_OF("iabd", "running", "")
+                                                        : DETAIL("running", ""));
     }
 }
 

@@ -54,14 +54,23 @@ static void try_again_or_finish(struct exchange *x)
 
 /* --- looking for the sandbox --- */
 
+/* Old ids carry "-<client id>" behind, which E2B drops. */
+static bool is_asked_for(const char *asked, const char *id)
+{
+    size_t len = strlen(id);
+
+    return strncmp(asked, id, len) == 0 && (asked[len] == '\0' || asked[len] == '-');
+}
+
 bool exchange_learn(struct e2b *e, const char *sandbox_id, struct json_object *o,
                     enum e2b_state *ret_state)
 {
     const char *state = json_text(o, "state", 32);
     const char *domain = json_text(o, "domain", 255);
     const char *token = json_text(o, "envdAccessToken", 1024);
+    const char *id = json_text(o, "sandboxID", E2B_ID_MAX);
 
-    if (state == NULL || json_text(o, "sandboxID", E2B_ID_MAX) == NULL)
+    if (state == NULL || id == NULL || !is_asked_for(sandbox_id, id))
         return false;
     if ((domain != NULL && !json_is_token(domain)) || (token != NULL && !json_is_token(token)))
         return false;

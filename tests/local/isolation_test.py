@@ -268,6 +268,8 @@ def test_the_disk_is_bounded(local):
 
 
 def test_memory_is_bounded(local):
+    if local.ready["tier"] == "B" and programs.is_sanitized("runtime/local/e2b-local"):
+        pytest.skip("a sanitized agent cannot live with a limit on its own memory")
     sandbox = Api(local.address).create(timeout=600)
     try:
         code, _ = sandbox.run("python3 -c \"x = bytearray(8 << 30); print(len(x))\"")

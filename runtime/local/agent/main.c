@@ -37,6 +37,8 @@ static bool watch_children(struct agent *a, struct status *st)
 {
     sigset_t set;
 
+    for (int sig = 1; sig < NSIG; sig++)
+        signal(sig, SIG_DFL);
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);

@@ -93,7 +93,10 @@ static void set_limits(const struct sandbox_inside *in)
         limit(RLIMIT_DATA, (rlim_t)in->limits.memory_bytes, "limit memory");
 }
 
-/* Puts the agent's descriptors into their places; everything else closes. */
+/*
+ * Puts the agent's descriptors into their places. Of all others only stderr stays, for what the
+ * agent has to say to the daemon's log; no command gets it.
+ */
 static void arrange_descriptors(const struct sandbox_inside *in)
 {
     const int wanted[] = {in->http_fd, in->dial_fd, in->config_fd, in->sync_fd};

@@ -41,8 +41,8 @@ struct zygote_config {
 
 /* 0 stands for the default in every field. */
 struct zygote_limits {
-    int64_t memory_bytes; /* 512 MiB; all processes and the writable layer (tier B: per process) */
-    int64_t disk_bytes;   /* 1 GiB; size of the writable layer, which is a tmpfs */
+    int64_t memory_bytes; /* 1 GiB; of all processes (tier B: of each) */
+    int64_t disk_bytes;   /* 2 GiB; the writable layer. It is in memory, and counts on top */
     int64_t files;        /* 200,000; its inodes */
     int64_t pids;         /* 512 */
     int64_t cpu_millis;   /* 2000; CPU time per second, in thousandths (tier B: not limited) */

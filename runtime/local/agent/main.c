@@ -79,6 +79,7 @@ int main(void)
     struct status st = STATUS_INIT;
 
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+    prctl(PR_SET_NAME, "agent"); /* or a descriptor's number, as it was started by one */
     raise_limits();
     if (!start(&a, &st)) {
         log_error("the agent cannot start", LOG_S("error", st.message));

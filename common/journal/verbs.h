@@ -7,7 +7,8 @@
  *
  *   bin/recorder-<sha>      the recorder, by the first 16 hex digits of its SHA-256
  *   spec/<nonce>            root-only; SpecFile messages on their way (proto/recorder/v1)
- *   cmd/<command_id>/       meta, journal.<first seq> segments, control, lock
+ *   cmd/<command_id>/       meta, journal.<first seq>.<output bytes before it> segments, control,
+ * lock; the rest is the recorder's own (runtime/recorder/meta.h, gone.h)
  *
  * Verbs (all take --state=DIR, for tests):
  *
@@ -16,24 +17,27 @@
  *                           keeps who runs, and where, when a specification does not say (both or
  *                           none); only E2B's agent knows, so sandboxd asks it at installation
  *   run --spec=FILE         waits until FILE is whole (10 s), unlinks it, starts the command unless
- * its id exists, then follows it as `follow` does follow --id=ID          writes events to stdout,
- * whole frames only (journal.h)
+ *                           its id exists, then follows it, with the options of `follow`
+ *   follow --id=ID          writes events to stdout, whole frames only (journal.h)
  *     --from=SEQ            the first event wanted; 0 and 1: from the start
  *     --until=exited|closed|now
- *                           where to stop: after `exited` (default), after `closed`, or after what
- * is recorded at this moment
+ *                           where to stop: after `exited` (default), after `closed`, or after
+ *                           what is recorded at this moment
  *     --text                output events as Text instead of bytes
  *     --no-progress-reader  does not count as a reader that KEEP_UP waits for
  *   input --id=ID --spec=FILE
  *                           writes an InputSpec to the command's stdin; prints the offset (decimal)
  *   signal --id=ID --signal=N --target=process|group|tree
  *   ack --id=ID --seq=N     prints the highest acknowledged event (decimal)
+ *   input, signal and ack also take --sandbox=ID, the sandbox they mean: a command of another one
+ * is then refused (RECORDER_FOREIGN). Without it they take any.
+ *
  *   show --id=ID            prints one frame holding a sandbox.v1.Command
  *   list [--after=TOKEN] [--limit=N]
  *                           prints one such frame per command, oldest first. The order is by start
  *                           time, then id; TOKEN is "<start time ns>:<id>" of the last one seen;
- *                           args and env_names are cut after 4096 bytes each, so that a page is small
- *   version                 prints the version and the journal format version
+ *                           args and env_names are cut after 4096 bytes each, so that a page is
+ * small version                 prints the version and the journal format version
  *
  * Every verb that fails writes one sentence in UTF-8 to stderr.
  */

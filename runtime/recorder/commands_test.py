@@ -307,6 +307,18 @@ def test_list_is_in_pages_oldest_first(recorder):
     assert recorder.verb("list", "--after=nonsense").returncode == 2
 
 
+def test_a_list_is_kept_small(recorder):
+    long = "\u20ac" * 3000
+    recorder.run("a", ["true", long, "more"], envs=[f"N{i:04}=x" for i in range(2000)])
+    (_, frame), = driver.fields(recorder.verb("list").stdout)
+    fields = list(driver.fields(frame))
+    args = [v.decode() for k, v in fields if k == 3]
+    assert args[0] == "true" and len(args) == 2 and args[1] == long[:len(args[1])]
+    assert 4090 <= sum(len(a.encode()) for a in args) <= 4096
+    assert 4090 <= sum(len(v) for k, v in fields if k == 6) <= 4096
+    assert len(recorder.show("a")[6]) == 5  # show has all: the last name, in full
+
+
 def test_show_tells_what_is_known(recorder):
     recorder.run("a", ["sh", "-c", "exit 4"], cwd="/tmp", user=USER, digest=b"\x09" * 32)
     command = recorder.show("a")

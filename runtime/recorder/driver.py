@@ -240,17 +240,16 @@ class Recorder:
     def kill_writer(self, id):
         pid = self.writer(id)
         if pid:
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         return pid
 
     def end_all(self):
         """Leaves nothing running: the tree of each command, then the writers."""
         for command in (self.state / "cmd").iterdir():
-            pid = self.writer(command.name)
-            if pid:
+            if self.writer(command.name):
                 self.signal(command.name, signal.SIGKILL, "tree")
-                wait_for(lambda: not self.writer(command.name) or
-                         os.kill(self.writer(command.name), signal.SIGKILL))
+                wait_for(lambda: not self.kill_writer(command.name))
 
 
 @contextlib.contextmanager

@@ -147,41 +147,66 @@ static bool answered(const struct request *r, const struct control_packet *p, st
     }
 }
 
-static bool no_answer(struct status *st)
+/*
+ * Reaches the writer and asks it by means of ask(). False in *ret_asked: there is none any more, be
+ * it that it ended just now, with the question in its hands.
+ */
+static bool ask_writer(const struct state *s, const struct request *r, int *ret_dir,
+                       bool (*ask)(int fd, void *question, struct control_packet *answer),
+                       void *question, struct control_packet *answer, bool *ret_asked,
+                       struct status *st)
 {
-    return fault(st, RECORDER_INTERNAL, "the recorder of the command went away");
+    *ret_asked = false;
+    for (int tries = 0; tries < 3; tries++) {
+        AUTO_CLOSE int fd = -1;
+
+        cleanup_close(ret_dir);
+        *ret_dir = -1;
+        if (!reach_writer(s, r, ret_dir, &fd, st))
+            return false;
+        if (fd < 0)
+            return true;
+        if (ask(fd, question, answer))
+            return *ret_asked = true;
+    }
+    return fault(st, RECORDER_INTERNAL, "the recorder of the command does not answer");
 }
 
-static bool send_input(int fd, struct input_spec *in, struct control_packet *answer)
+static bool ask_once(int fd, void *question, struct control_packet *answer)
 {
-    do {
-        size_t left = buf_len(&in->data), step = left < CONTROL_DATA_MAX ? left : CONTROL_DATA_MAX;
-        struct control_message m = {
-            .kind = CONTROL_INPUT,
-            .flags = (step < left ? CONTROL_MORE : 0u) | (in->eof ? CONTROL_EOF : 0u),
-            .data_len = (uint32_t)step,
-        };
+    return control_ask(fd, question, NULL, answer);
+}
 
-        if (!control_ask(fd, &m, buf_data(&in->data), answer))
+static bool ask_input(int fd, void *question, struct control_packet *answer)
+{
+    const struct input_spec *in = question;
+    size_t at = 0, len = buf_len(&in->data), step;
+
+    do {
+        struct control_message m = {.kind = CONTROL_INPUT, .flags = in->eof ? CONTROL_EOF : 0u};
+
+        step = len - at < CONTROL_DATA_MAX ? len - at : CONTROL_DATA_MAX;
+        m.flags |= at + step < len ? CONTROL_MORE : 0u;
+        m.data_len = (uint32_t)step;
+        if (!control_ask(fd, &m, buf_data(&in->data) + at, answer))
             return false;
-        if (step == left)
-            return true;
-        buf_consume(&in->data, step);
-    } while (true);
+        at += step;
+    } while (at < len);
+    return true;
 }
 
 static bool do_input(const struct state *s, const struct request *r, struct status *st)
 {
     static struct control_packet answer;
     AUTO(input_spec_deinit) struct input_spec in = {.eof = false};
-    AUTO_CLOSE int dir = -1, fd = -1;
+    AUTO_CLOSE int dir = -1;
+    bool asked;
 
-    if (!spec_read_input(r->spec, &in, st) || !reach_writer(s, r, &dir, &fd, st))
+    if (!spec_read_input(r->spec, &in, st) ||
+        !ask_writer(s, r, &dir, ask_input, &in, &answer, &asked, st))
         return false;
-    if (fd < 0)
+    if (!asked)
         return ended(r, st);
-    if (!send_input(fd, &in, &answer))
-        return no_answer(st);
     printf("%llu\n", (unsigned long long)answer.m.value);
     return answered(r, &answer, st);
 }
@@ -200,13 +225,13 @@ static bool do_signal(const struct state *s, const struct request *r, struct sta
 {
     static struct control_packet answer;
     struct control_message m = {.kind = CONTROL_SIGNAL, .value = (uint64_t)r->signal};
-    AUTO_CLOSE int dir = -1, fd = -1;
+    AUTO_CLOSE int dir = -1;
+    bool asked;
 
-    if (!parse_target(r->target, &m.flags, st) || !reach_writer(s, r, &dir, &fd, st))
+    if (!parse_target(r->target, &m.flags, st) ||
+        !ask_writer(s, r, &dir, ask_once, &m, &answer, &asked, st))
         return false;
-    if (fd < 0)
-        return ended(r, st);
-    return control_ask(fd, &m, NULL, &answer) ? answered(r, &answer, st) : no_answer(st);
+    return asked ? answered(r, &answer, st) : ended(r, st);
 }
 
 /* Without a writer the record of it is ours to change. */
@@ -228,21 +253,16 @@ static bool do_ack(const struct state *s, const struct request *r, struct status
 {
     static struct control_packet answer;
     struct control_message m = {.kind = CONTROL_ACK, .seq = (uint64_t)r->seq};
-    AUTO_CLOSE int dir = -1, fd = -1;
+    AUTO_CLOSE int dir = -1;
     uint64_t acked;
+    bool asked;
 
-    if (!reach_writer(s, r, &dir, &fd, st))
+    if (!ask_writer(s, r, &dir, ask_once, &m, &answer, &asked, st))
         return false;
-    if (fd < 0) {
-        if (!ack_ended(dir, m.seq, &acked, st))
-            return false;
-    } else {
-        if (!control_ask(fd, &m, NULL, &answer))
-            return no_answer(st);
-        if (!answered(r, &answer, st))
-            return false;
+    if (asked ? !answered(r, &answer, st) : !ack_ended(dir, m.seq, &acked, st))
+        return false;
+    if (asked)
         acked = answer.m.value;
-    }
     printf("%llu\n", (unsigned long long)acked);
     return true;
 }

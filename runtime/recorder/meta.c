@@ -12,6 +12,16 @@
 #include <stdio.h>
 #include <string.h>
 
+char *string_of(const void *bytes, size_t len)
+{
+    char *s = xmalloc(len + 1);
+
+    if (len > 0)
+        memcpy(s, bytes, len);
+    s[len] = '\0';
+    return s;
+}
+
 size_t strings_count(char *const *list)
 {
     size_t n = 0;
@@ -28,7 +38,7 @@ void strings_add(char ***list, const char *s, size_t len)
     /* Grown when the count reaches a power of two. */
     if ((n & (n + 1)) == 0)
         *list = xrealloc(*list, 2 * (n + 1) * sizeof(char *));
-    (*list)[n] = xstrndup(s, len);
+    (*list)[n] = string_of(s, len);
     (*list)[n + 1] = NULL;
 }
 
@@ -83,7 +93,7 @@ static bool take_text(const struct pb_field *f, char *to, size_t size)
 static bool take_owned(const struct pb_field *f, char **to)
 {
     free(*to);
-    *to = xstrndup((const char *)f->data, f->len);
+    *to = string_of(f->data, f->len);
     return f->wire == PB_BYTES;
 }
 

@@ -65,6 +65,9 @@ bool end_read(int dir, struct end_record *ret);
 bool acked_write(int dir, uint64_t seq);
 uint64_t acked_read(int dir);
 
+/* A string of len bytes, which need not be terminated. Owned by the caller. */
+char *string_of(const void *bytes, size_t len);
+
 /* A list of strings that grows; freed with strings_free(). */
 void strings_add(char ***list, const char *s, size_t len);
 size_t strings_count(char *const *list);

@@ -60,21 +60,32 @@ static void look_at_segments(int dir, struct view *v)
         v->first_seq = s.list[0].first_seq;
 }
 
-static bool look(int dir, struct view *v, struct status *st)
+/* Asks the writer, or sees to it that none is needed. A writer that starts or ends is waited for.
+ */
+static bool look_at_state(int dir, struct view *v, struct status *st)
 {
-    if (!meta_read(dir, &v->meta, st))
-        return false;
-    pid_read(dir, &v->pid);
-    if (!ask_writer(dir, v)) {
+    enum { TRIES = 1000, TRY_US = 5000 };
+
+    for (int i = 0; i < TRIES && !ask_writer(dir, v); i++) {
         v->acked_seq = acked_read(dir);
         switch (lost_settle(dir, st)) {
         case SETTLE_FAILED:
             return false;
-        case SETTLE_ALIVE: /* just starting, or just ending */
         case SETTLE_ENDED:
+            return true;
+        case SETTLE_ALIVE:
+            usleep(TRY_US);
             break;
         }
     }
+    return true;
+}
+
+static bool look(int dir, struct view *v, struct status *st)
+{
+    if (!meta_read(dir, &v->meta, st) || !look_at_state(dir, v, st))
+        return false;
+    pid_read(dir, &v->pid);
     v->ended = end_read(dir, &v->end);
     if (v->ended && v->end.last_seq != 0)
         v->last_seq = v->end.last_seq;
@@ -105,21 +116,38 @@ static bool add_text(struct buf *b, uint32_t number, const char *s)
     return pb_add_bytes(b, number, s, strlen(s));
 }
 
-static bool add_list(struct buf *b, uint32_t number, char *const *list)
+/* How much of s fits into room bytes without cutting a character. */
+static size_t fitting(const char *s, size_t room)
 {
-    for (size_t i = 0; list != NULL && list[i] != NULL; i++)
-        if (!pb_add_element(b, number, list[i], strlen(list[i])))
+    size_t len = strnlen(s, room);
+
+    if (s[len] == '\0')
+        return len;
+    while (len > 0 && ((uint8_t)s[len] & 0xc0) == 0x80)
+        len--;
+    return len;
+}
+
+/* Adds the strings, altogether no more than room bytes of them. */
+static bool add_list(struct buf *b, uint32_t number, char *const *list, size_t room)
+{
+    for (size_t i = 0; list != NULL && list[i] != NULL && room > 0; i++) {
+        size_t len = fitting(list[i], room);
+
+        if (!pb_add_element(b, number, list[i], len))
             return false;
+        room = list[i][len] == '\0' ? room - len : 0;
+    }
     return true;
 }
 
-static bool encode(const struct view *v, struct buf *b)
+static bool encode(const struct view *v, size_t room, struct buf *b)
 {
     const struct meta *m = &v->meta;
 
     return add_text(b, 1, m->command_id) && pb_add_uint(b, 2, state_of(v)) &&
-           add_list(b, 3, m->args) && add_text(b, 4, m->cwd) && add_text(b, 5, m->user) &&
-           add_list(b, 6, m->env_names) && pb_add_uint(b, 7, v->pid.pid) &&
+           add_list(b, 3, m->args, room) && add_text(b, 4, m->cwd) && add_text(b, 5, m->user) &&
+           add_list(b, 6, m->env_names, room) && pb_add_uint(b, 7, v->pid.pid) &&
            pb_add_time(b, 8, m->start_ns) && add_end(b, v) && pb_add_uint(b, 11, v->first_seq) &&
            pb_add_uint(b, 12, v->last_seq) && pb_add_uint(b, 13, v->size) &&
            pb_add_uint(b, 14, m->overflow) && pb_add_uint(b, 15, v->blocked) &&
@@ -127,7 +155,9 @@ static bool encode(const struct view *v, struct buf *b)
            pb_add_uint(b, 18, m->protected);
 }
 
-bool show_command(const struct state *s, const char *id, struct buf *to, struct status *st)
+/* Appends one frame; of its lists at most room bytes each. */
+static bool add_command(const struct state *s, const char *id, size_t room, struct buf *to,
+                        struct status *st)
 {
     AUTO(buf_deinit) struct buf message = BUF_INIT(SHOW_MAX);
     AUTO(view_deinit) struct view v = {.blocked = false};
@@ -135,12 +165,20 @@ bool show_command(const struct state *s, const char *id, struct buf *to, struct 
 
     if (!state_open_command(s, id, &dir, st) || !look(dir, &v, st))
         return false;
-    if (!encode(&v, &message) || !pb_add_element(to, 1, buf_data(&message), buf_len(&message)))
+    if (!encode(&v, room, &message) ||
+        !pb_add_element(to, 1, buf_data(&message), buf_len(&message)))
         return fault(st, RECORDER_INTERNAL, "the command is too large to be shown");
     return true;
 }
 
+bool show_command(const struct state *s, const char *id, struct buf *to, struct status *st)
+{
+    return add_command(s, id, META_MAX, to, st);
+}
+
 /* --- lists --- */
+
+enum { LIST_ROOM = 4096 }; /* of args and of env_names, each */
 
 struct entry {
     int64_t start_ns;
@@ -212,7 +250,7 @@ bool show_list(const struct state *s, const char *after, size_t limit, struct st
 
         if (by_age(&entries.list[i], &last) <= 0)
             continue;
-        if (!show_command(s, entries.list[i].id, &frame, &ignored))
+        if (!add_command(s, entries.list[i].id, LIST_ROOM, &frame, &ignored))
             continue; /* removed meanwhile, or damaged: `show` says how */
         if (!write_all(STDOUT_FILENO, buf_data(&frame), buf_len(&frame)))
             return fault_errno(st, "the list cannot be written");

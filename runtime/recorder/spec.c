@@ -79,7 +79,7 @@ static bool take_string(const struct pb_field *f, char **to)
     if (has_nul(f))
         return false;
     free(*to);
-    *to = xstrndup((const char *)f->data, f->len);
+    *to = string_of(f->data, f->len);
     return true;
 }
 

@@ -126,6 +126,15 @@ def test_the_command_runs_as_its_user_in_its_directory(recorder):
     assert driver.output(events).split() == [b"nobody", b"/usr/lib", b"0022", b"1"]
 
 
+def test_defaults_are_for_what_a_command_leaves_open(recorder):
+    done = recorder.verb("setup", f"--default-user={USER}", "--default-cwd=/usr/lib")
+    assert done.returncode == 0
+    line = "id -un; pwd"
+    assert driver.output(recorder.run("a", line)) == b"nobody\n/usr/lib\n"
+    assert driver.output(recorder.run("b", line, user="root", cwd="/etc")) == b"root\n/etc\n"
+    assert recorder.show("a")[5] == b"nobody"
+
+
 def test_values_and_specs_do_not_stay(recorder):
     recorder.run("a", "true", envs=["TOKEN=very-secret"])
     assert recorder.show("a")[6] == b"TOKEN"

@@ -3,7 +3,6 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
-#include "common/base/mem.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/files.h"
 
@@ -38,7 +37,7 @@ static void take_line(struct buf *text, char **field)
 
     if (len > 0 && (*field)[0] == '\0') {
         free(*field);
-        *field = xstrndup(line, len);
+        *field = string_of(line, len);
     }
     if (end != NULL)
         buf_consume(text, len + 1);

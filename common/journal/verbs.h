@@ -7,7 +7,7 @@
  *
  *   bin/recorder-<sha>      the recorder, by the first 16 hex digits of its SHA-256
  *   spec/<nonce>            root-only; SpecFile messages on their way (proto/recorder/v1)
- *   cmd/<command_id>/       meta, control, lock, journal.<first seq>.<output bytes before> segments;
+ *   cmd/<command_id>/       meta, control, lock, segments journal.<first seq>.<bytes before>;
  *                           the rest is the recorder's own (runtime/recorder/meta.h, gone.h)
  *
  * Verbs (all take --state=DIR, for tests):

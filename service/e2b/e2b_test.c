@@ -117,6 +117,7 @@ struct bench {
     atomic_int n[8]; /* what the server counts; free for the test */
     char seen[64];   /* what one of its answers keeps for a later one */
     const char *mode;
+    int64_t request_timeout_ms; /* 0: ample */
 };
 
 static struct e2b_config config_for(const char *url)
@@ -144,6 +145,8 @@ static void bench_open(struct bench *b, void (*serve)(struct fake_call *c, void 
 
     b->fake = fake_new(serve, b);
     config = config_for(fake_url(b->fake));
+    if (b->request_timeout_ms != 0)
+        config.request_timeout_ms = b->request_timeout_ms;
     assert_true(e2b_new(&config, &b->e2b, &st));
 }
 
@@ -1028,6 +1031,42 @@ static void test_verb_failures(void **state)
     }
 }
 
+/* Neither the control plane nor the sandbox says a word: each attempt has its time, and the caller
+ * hears of it. */
+static void serve_silence(struct fake_call *c, void *arg)
+{
+    struct bench *b = arg;
+
+    if (strcmp(b->mode, "sandbox") == 0 && fake_is(c, "GET", "/sandboxes/")) {
+        fake_reply(c, 200, "", DETAIL("running", ""));
+        return;
+    }
+    atomic_fetch_add(&b->n[STARTS], 1);
+    fake_wait_gone(c);
+}
+
+static void test_silence_ends_an_attempt(void **state)
+{
+    static const char *const args[] = {"show", NULL};
+    static const struct {
+        const char *mode;
+        bool idempotent;
+        int attempts;
+    } cases[] = {{"sandbox", false, 1}, {"sandbox", true, 3}, {"control plane", false, 3}};
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct bench b = {.mode = cases[i].mode, .request_timeout_ms = 150};
+        struct waiter w = WAITER;
+        struct e2b_output out;
+
+        bench_open(&b, serve_silence);
+        e2b_verb(b.e2b, &w.op, "iabc", args, NULL, 0, cases[i].idempotent, &out);
+        check(wait_for(&w), CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE));
+        assert_int_equal(atomic_load(&b.n[STARTS]), cases[i].attempts);
+        bench_close(&b);
+    }
+}
+
 /* A process that starts when n[VERBS] says so, and then stays. */
 static void serve_endless(struct fake_call *c, void *arg)
 {
@@ -1443,6 +1482,7 @@ int main(void)
         cmocka_unit_test(test_verb_installs_once),
         cmocka_unit_test(test_verb_where_the_disk_is_full),
         cmocka_unit_test(test_verb_failures),
+        cmocka_unit_test(test_silence_ends_an_attempt),
         cmocka_unit_test(test_cancelled_verb_is_killed),
         cmocka_unit_test(test_stream),
         cmocka_unit_test(test_stream_backpressure),

@@ -86,6 +86,19 @@ bool exchange_learn(struct e2b *e, const char *sandbox_id, struct json_object *o
     return true;
 }
 
+/* The look did not tell. The call itself was not made yet, or failed in a way that allows another.
+ */
+static void look_failed(struct exchange *x, const struct verdict *v)
+{
+    /* Why the look was needed says more than that it failed, unless that is the end of it. */
+    if (!x->failed_before || v->again == AGAIN_NEVER) {
+        x->verdict = *v;
+        if (v->again == AGAIN_IF_SAFE)
+            x->verdict.again = AGAIN_ALWAYS; /* to look does no harm */
+    }
+    try_again_or_finish(x);
+}
+
 static void looked(struct transfer *t)
 {
     struct exchange *x = container_of(t, struct exchange, transfer);
@@ -95,19 +108,13 @@ static void looked(struct transfer *t)
 
     if (t->result != CURLE_OK || t->status != 200) {
         errors_judge(t, SOURCE_API, &v);
-        /* That the look failed says less than why it was needed, unless there is no such sandbox.
-         */
-        if (!x->failed_before || v.st.code == CODE_NOT_FOUND)
-            x->verdict = v;
-        else
-            x->verdict.again = v.again;
-        try_again_or_finish(x);
+        look_failed(x, &v);
         return;
     }
     o = json_parse(buf_data(&t->body), buf_len(&t->body));
     if (!exchange_learn(x->request->e2b, x->sandbox_id, o, &state)) {
-        errors_garbage(SOURCE_API, "no sandbox in it", &x->verdict);
-        try_again_or_finish(x);
+        errors_garbage(SOURCE_API, "no sandbox in it", &v);
+        look_failed(x, &v);
         return;
     }
     if (state == E2B_PAUSED) {

@@ -284,12 +284,12 @@ static void *run(void *arg)
             else
                 tell_curl(l, events[i].data.fd, events[i].events);
         }
-        run_curl_timer(l);
         report_finished(l);
         if (woken)
             run_tasks(l);
         run_timers(l);
-        /* Tasks may have made curl finish something without a socket event. */
+        /* Last, because what was just started is due at once. */
+        run_curl_timer(l);
         report_finished(l);
     }
     return NULL;

@@ -9,6 +9,8 @@
 #include "common/base/utf8.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "sandbox/v1/files.pb-c.h"
+#include "service/app.h"
+#include "service/config.h"
 #include "service/handlers/operation.h"
 #include "service/handlers/validate.h"
 
@@ -164,16 +166,35 @@ static void read_release(struct operation *o)
     free(k);
 }
 
+/* Replacing may make a text three times as long as the file. */
+static bool text_fits(const struct operation *o, const char *text, struct status *st)
+{
+    size_t max = (size_t)((const struct app *)call_app(o->call))->config->read_file_max;
+
+    if (strlen(text) <= max)
+        return true;
+    status_set(st, CODE_FAILED_PRECONDITION, SANDBOX__V1__ERROR_REASON__ERROR_REASON_FILE_TOO_LARGE,
+               "as text the file is longer than %zu bytes, the most that fits one answer: read it "
+               "as bytes",
+               max);
+    return status_detail(st, "limit_bytes", "%zu", max);
+}
+
 static void read_answer(struct operation *o)
 {
     struct read *k = container_of(o, struct read, o);
     Sandbox__V1__ReadFileResponse m;
     AUTO_FREE char *text = NULL;
+    struct status st;
 
     sandbox__v1__read_file_response__init(&m);
     m.size = k->len;
     if (k->text) {
         text = utf8_repair(k->data, k->len);
+        if (!text_fits(o, text, &st)) {
+            call_finish(o->call, &st);
+            return;
+        }
         m.content_case = SANDBOX__V1__READ_FILE_RESPONSE__CONTENT_TEXT;
         m.text = text;
     } else {

@@ -81,6 +81,9 @@ def test_files_that_fit_a_message_are_read_larger_ones_are_not(stub, sandbox, fa
                       api.ReadFileRequest(sandbox_id=sandbox, path=path))
         limit = found["ErrorInfo"].metadata["limit_bytes"]
         assert 4_000_000 <= int(limit) <= 4 << 20
+    # As text, each of these bytes becomes three.
+    fails(PRECONDITION, "FILE_TOO_LARGE", stub.ReadFile,
+          api.ReadFileRequest(sandbox_id=sandbox, path="fits", encoding=api.ENCODING_TEXT))
     with pytest.raises(grpc.RpcError) as caught:
         read(stub, sandbox, "sparse")
     assert limit in caught.value.details()

@@ -87,6 +87,24 @@ static bool own_mounts(struct status *st)
     return true;
 }
 
+/* In a user namespace root may have fewer ids than the range takes. */
+static bool check_ids(struct status *st)
+{
+    FILE *file = fopen("/proc/self/uid_map", "re");
+    unsigned long inside, count;
+    bool found = false;
+
+    while (file && !found && fscanf(file, "%lu %*u %lu", &inside, &count) == 2)
+        found = inside <= SANDBOX_ID_BASE && SANDBOX_ID_BASE - inside + SANDBOX_ID_RANGE <= count;
+    if (file)
+        fclose(file);
+    if (!found)
+        return status_set(st, CODE_FAILED_PRECONDITION, 0,
+                          "the ids %d to %d are not to be had, as in a user namespace",
+                          SANDBOX_ID_BASE, SANDBOX_ID_BASE + SANDBOX_ID_RANGE - 1);
+    return true;
+}
+
 static bool make_directories(struct status *st)
 {
     if ((mkdir("mnt", 0755) < 0 && errno != EEXIST) ||
@@ -117,7 +135,7 @@ bool sandbox_host_init(struct sandbox_host *host, enum zygote_tier tier, int age
     if (!make_directories(st) || !sandbox_filter_make(&host->filter, st))
         return false;
     if (range) {
-        if (!own_mounts(st))
+        if (!check_ids(st) || !own_mounts(st))
             return false;
         userns = sandbox_ids_namespace(host);
         find_cgroups(host, cgroup_name);
@@ -144,7 +162,7 @@ void sandbox_host_describe(const struct sandbox_host *host, char *to, size_t siz
     if (host->tier == ZYGOTE_TIER_B) {
         snprintf(
             to, size,
-            "tier B (ordinary user): one id per sandbox; memory limited per process, processes "
+            "tier B (user namespaces): one id per sandbox; memory limited per process, processes "
             "and disk per sandbox, CPU not");
         return;
     }

@@ -66,6 +66,8 @@ static const char *advice(const struct sandbox_failure *failure)
     if (strstr(failure->step, "mount /proc") && refused)
         return "; a container that hides parts of /proc does not let a new one be mounted: run it "
                "with --privileged or --security-opt systempaths=unconfined";
+    if (failure->error == ENOSPC && strstr(failure->step, "namespaces"))
+        return "; no more namespaces are allowed: look at user.max_user_namespaces";
     if (strstr(failure->step, "overlay"))
         return "; overlays inside user namespaces need Linux 5.11 or newer";
     if (refused)

@@ -235,9 +235,8 @@ static bool probe(struct sandbox_host *host, struct status *st)
     return true;
 }
 
-static bool choose_tier(struct server *s, int agent_fd, struct status *st)
+static bool try_tier(struct server *s, enum zygote_tier tier, int agent_fd, struct status *st)
 {
-    enum zygote_tier tier = geteuid() == 0 ? ZYGOTE_TIER_A : ZYGOTE_TIER_B;
     char name[64];
 
     name_cgroup(name, sizeof name);
@@ -245,6 +244,27 @@ static bool choose_tier(struct server *s, int agent_fd, struct status *st)
         return true;
     sandbox_host_deinit(&s->host);
     return false;
+}
+
+/*
+ * Root may still be refused what tier A takes: in a container, or in a user namespace of its own.
+ * Then the summary says why.
+ */
+static bool choose_tier(struct server *s, int agent_fd, struct zygote_hello *hello)
+{
+    struct status refused = STATUS_INIT;
+    size_t used;
+
+    if ((geteuid() != 0 || !try_tier(s, ZYGOTE_TIER_A, agent_fd, &refused)) &&
+        !try_tier(s, ZYGOTE_TIER_B, agent_fd, &hello->status))
+        return false;
+    hello->tier = s->host.tier;
+    sandbox_host_describe(&s->host, hello->summary, sizeof hello->summary);
+    used = strlen(hello->summary);
+    if (refused.code != CODE_OK)
+        snprintf(hello->summary + used, sizeof hello->summary - used, " (tier A is refused: %s)",
+                 refused.message);
+    return true;
 }
 
 static int open_signals(void)
@@ -284,11 +304,7 @@ _Noreturn void sandbox_zygote_run(const struct zygote_process *process)
     list_init(&s.untold);
     s.signal_fd = open_signals();
     serving = enter_data_dir(process->data_dir, &hello.status) &&
-              choose_tier(&s, process->agent_fd, &hello.status);
-    if (serving) {
-        hello.tier = s.host.tier;
-        sandbox_host_describe(&s.host, hello.summary, sizeof hello.summary);
-    }
+              choose_tier(&s, process->agent_fd, &hello);
     if (send(s.request_fd, &hello, sizeof hello, MSG_NOSIGNAL) == (ssize_t)sizeof hello && serving)
         serve(&s);
     end_all(&s);

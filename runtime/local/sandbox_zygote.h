@@ -19,7 +19,7 @@ struct zygote_request {
 struct zygote_hello {
     struct status status;
     enum zygote_tier tier;
-    char summary[256];
+    char summary[1024];
 };
 
 struct zygote_process {

@@ -22,6 +22,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,8 +34,9 @@ struct zygote {
     pid_t pid;
     int request_fd; /* owned */
     int exit_fd;    /* owned */
+    int dir_fd;     /* owned; <data_dir>/sandboxes */
     enum zygote_tier tier;
-    char summary[256];
+    char summary[1024];
     char *data_dir; /* owned */
 };
 
@@ -92,6 +94,16 @@ static bool fork_zygote(struct zygote *z, int agent_fd, struct status *st)
     return true;
 }
 
+static bool open_directory(struct zygote *z, struct status *st)
+{
+    AUTO_FREE char *path = xasprintf("%s/sandboxes", z->data_dir);
+
+    z->dir_fd = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+    if (z->dir_fd < 0)
+        return status_set(st, CODE_INTERNAL, 0, "%s cannot be opened: %s", path, strerror(errno));
+    return true;
+}
+
 static bool await_hello(struct zygote *z, struct status *st)
 {
     struct zygote_hello hello;
@@ -105,7 +117,7 @@ static bool await_hello(struct zygote *z, struct status *st)
     }
     z->tier = hello.tier;
     memcpy(z->summary, hello.summary, sizeof z->summary);
-    return true;
+    return open_directory(z, st);
 }
 
 struct zygote *zygote_start(const struct zygote_config *config, struct status *st)
@@ -120,7 +132,7 @@ struct zygote *zygote_start(const struct zygote_config *config, struct status *s
         return NULL;
     }
     z = xcalloc(1, sizeof *z);
-    z->request_fd = z->exit_fd = -1;
+    z->request_fd = z->exit_fd = z->dir_fd = -1;
     z->data_dir = xstrdup(config->data_dir);
     if (fork_zygote(z, agent_fd, st) && await_hello(z, st))
         return z;
@@ -136,6 +148,8 @@ void zygote_stop(struct zygote *z)
         close(z->request_fd);
     if (z->exit_fd >= 0)
         close(z->exit_fd);
+    if (z->dir_fd >= 0)
+        close(z->dir_fd);
     while (z->pid > 0 && waitpid(z->pid, NULL, 0) < 0 && errno == EINTR)
         ;
     free(z->data_dir);
@@ -157,6 +171,9 @@ static bool socket_path(const struct zygote *z, const char *id, const char *name
 {
     int n = snprintf(to, size, "%s/sandboxes/%s/%s", z->data_dir, id, name);
 
+    /* A socket's address has room for 107 characters; this process has a shorter way there. */
+    if (n > 0 && (size_t)n >= sizeof((struct sockaddr_un *)0)->sun_path)
+        n = snprintf(to, size, "/proc/self/fd/%d/%s/%s", z->dir_fd, id, name);
     return n > 0 && (size_t)n < size;
 }
 

@@ -30,7 +30,7 @@ struct zygote;
 /* How much isolation this machine lets us give; found by a probe that makes a sandbox. */
 enum zygote_tier {
     ZYGOTE_TIER_A, /* root: a range of 65536 ids per sandbox, cgroups where the kernel has them */
-    ZYGOTE_TIER_B, /* an ordinary user: one id, limits per process, quota on the writable layer */
+    ZYGOTE_TIER_B, /* anyone: one id, limits per process, quota on the writable layer */
 };
 
 struct zygote_config {
@@ -84,7 +84,10 @@ void zygote_stop(struct zygote *z);
 enum zygote_tier zygote_tier(const struct zygote *z);
 /* What is enforced and how, for the ready line and GET /: "tier A: ids, memory (cgroup v1), …". */
 const char *zygote_summary(const struct zygote *z);
-/* Writes the path of one of the sandbox's sockets; false when it does not fit. */
+/*
+ * Writes the path of one of the sandbox's sockets, to connect to from this process; they fit
+ * into sun_path. False when size is too small.
+ */
 bool zygote_agent_path(const struct zygote *z, const char *id, char *to, size_t size);
 bool zygote_dial_path(const struct zygote *z, const char *id, char *to, size_t size);
 

@@ -20,6 +20,7 @@ enum {
     SHELL_CANNOT_RUN = 126,
     SHELL_NOT_FOUND = 127,
     ABANDONED_MS = 10000,
+    DEFAULTS_MAX = 4608, /* a user's name and a path */
 };
 
 /* Taken over whole and set up, or not at all: several pods may install at the same time. */
@@ -141,11 +142,7 @@ static void on_stdout(struct start *s, const uint8_t *data, size_t len)
     if (run->step == RECORDER_VERB) {
         run->on_stdout(run, data, len);
     } else if (run->step == RECORDER_ASK) {
-        size_t room = sizeof run->defaults - 1 - run->defaults_len;
-
-        len = len < room ? len : room;
-        memcpy(run->defaults + run->defaults_len, data, len);
-        run->defaults_len += len;
+        buf_append(&run->defaults, data, len); /* what is too long is no user and no directory */
     }
 }
 
@@ -262,16 +259,16 @@ static void ask(struct recorder_run *run)
 {
     const char *argv[] = {"/bin/sh", "-c", ask_script, NULL};
 
-    run->defaults_len = 0;
+    buf_deinit(&run->defaults);
+    buf_init(&run->defaults, DEFAULTS_MAX);
     start_as(run, NULL, NULL, argv, run->request->e2b->config.request_timeout_ms, true);
 }
 
 /* One line of what RECORDER_ASK printed, as an option; owned by the caller. */
 static char *default_option(struct recorder_run *run, const char *name, int line)
 {
-    const char *at = run->defaults;
+    const char *at = buf_str(&run->defaults);
 
-    run->defaults[run->defaults_len] = '\0';
     while (line-- > 0)
         at += strcspn(at, "\n") + (at[strcspn(at, "\n")] == '\n');
     return xasprintf("--default-%s=%.*s", name, (int)strcspn(at, "\n"), at);
@@ -285,6 +282,7 @@ static void setup(struct recorder_run *run)
     AUTO_FREE char *dir = default_option(run, "cwd", 1);
     const char *argv[] = {"/bin/sh", "-c", install_script, "sh", from, to, user, dir, NULL};
 
+    buf_deinit(&run->defaults);
     if (run->no_root)
         argv[6] = NULL; /* everything is the one user's */
     run->installed = true;
@@ -421,4 +419,5 @@ void recorder_deinit(struct recorder_run *run)
     if (run->spec != NULL)
         explicit_bzero(run->spec, run->spec_len); /* it holds secrets */
     free(run->spec);
+    buf_deinit(&run->defaults);
 }

@@ -4,9 +4,8 @@
  */
 #pragma once
 
+#include "common/base/buf.h"
 #include "service/e2b/process.h"
-
-enum { RECORDER_DEFAULTS_MAX = 4608 };
 
 struct recorder_run {
     /* Set before recorder_begin(); what is owned is freed by recorder_deinit(). */
@@ -39,8 +38,7 @@ struct recorder_run {
     struct loop_timer timer;
     struct retry retry;
     char nonce[33];
-    char defaults[RECORDER_DEFAULTS_MAX]; /* what RECORDER_ASK printed: user, directory */
-    size_t defaults_len;
+    struct buf defaults; /* what RECORDER_ASK printed: user, directory */
     struct verdict verdict;
 };
 

@@ -123,7 +123,6 @@ def memory(local, count=1000, per_sandbox=50):
             stream = stub.RunCommand(api.RunCommandRequest(
                 sandbox_id=sandbox_id, command_id="quiet", shell="sleep 1000"), timeout=60)
             next(stream)
-            next(stream)
             stream.cancel()
         time.sleep(1)
         idle = pod.rss()

@@ -16,9 +16,9 @@ def start(data_dir, before="", wrapper=("unshare", "-Urm")):
 
 
 def refusal(program):
+    assert program.process.wait(20) != 0
     with pytest.raises(RuntimeError) as error:
         program.wait_ready()
-    assert program.process.wait(10) != 0
     return str(error.value)
 
 

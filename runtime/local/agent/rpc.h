@@ -9,6 +9,7 @@
 #pragma once
 
 #include "common/base/status.h"
+#include "common/connect/envelope.h"
 #include "common/http/server.h"
 #include "runtime/local/agent/users.h"
 
@@ -17,6 +18,12 @@
 
 struct agent;
 struct rpc_call;
+
+/* A client stream's framing. */
+struct rpc_input {
+    struct envelope_parser parser;
+    bool ended;
+};
 
 enum rpc_kind { RPC_UNARY, RPC_SERVER_STREAM, RPC_CLIENT_STREAM };
 
@@ -48,7 +55,7 @@ struct rpc_call {
     struct loop_timer deadline;
     const struct rpc_ops *ops; /* borrowed; NULL until set */
     void *data;                /* the handler's */
-    struct rpc_input *input;   /* owned; of a client stream */
+    struct rpc_input *input;   /* owned; NULL but for a client stream */
 };
 
 /* Serves one exchange; methods, which agent->methods is too, ends with a NULL path. */
@@ -78,3 +85,6 @@ void rpc_resume(struct rpc_call *call);
 /* "not_found" and so on. */
 const char *rpc_code_name(enum code code);
 int rpc_http_status(enum code code);
+
+/* For rpc_serve.c: the call ends without a word. */
+void rpc_free(struct rpc_call *call);

@@ -1,16 +1,13 @@
 /*
- * See json.h. Pure. Encoding writes straight into the buffer; decoding goes through json-c's tree,
- * whose depth and size are bounded by the caller's cap on the text.
- *
- * protobuf-c's layout: a message is a C struct, each field at an offset the descriptor gives;
- * repeated fields have a count at quantifier_offset, members of a oneof share a case number there.
+ * See json.h: from text to messages. Goes through json-c's tree, whose depth and size are bounded
+ * by the caller's cap on the text. Pure.
  */
-#include "common/connect/json.h"
-
 #include "common/base/base64.h"
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
+#include "common/connect/json.h"
+#include "common/connect/json_fields.h"
 
 #include <assert.h>
 #include <ctype.h>
@@ -22,316 +19,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
-
-static const void *at(const void *base, size_t offset)
-{
-    return (const char *)base + offset;
-}
-
-static void *at_mut(void *base, size_t offset)
-{
-    return (char *)base + offset;
-}
-
-static bool is_oneof(const ProtobufCFieldDescriptor *f)
-{
-    return (f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0;
-}
-
-/* protoc makes map<K, V> a repeated message NameEntry { K key = 1; V value = 2; }. */
-static bool is_map(const ProtobufCFieldDescriptor *f)
-{
-    const ProtobufCMessageDescriptor *entry = f->descriptor;
-    size_t len;
-
-    if (f->label != PROTOBUF_C_LABEL_REPEATED || f->type != PROTOBUF_C_TYPE_MESSAGE)
-        return false;
-    len = strlen(entry->short_name);
-    return entry->n_fields == 2 && len > 5 && strcmp(entry->short_name + len - 5, "Entry") == 0 &&
-           strcmp(entry->fields[0].name, "key") == 0 && strcmp(entry->fields[1].name, "value") == 0;
-}
-
-static void camel_case(const char *name, char *to, size_t size)
-{
-    size_t n = 0;
-
-    for (; *name && n + 1 < size; name++) {
-        if (*name == '_' && name[1])
-            to[n++] = (char)toupper((unsigned char)*++name);
-        else
-            to[n++] = *name;
-    }
-    to[n] = '\0';
-}
-
-static bool is_timestamp(const ProtobufCMessageDescriptor *d)
-{
-    return strcmp(d->name, "google.protobuf.Timestamp") == 0;
-}
-
-static bool is_duration(const ProtobufCMessageDescriptor *d)
-{
-    return strcmp(d->name, "google.protobuf.Duration") == 0;
-}
-
-static int64_t get_seconds(const ProtobufCMessage *m)
-{
-    return *(const int64_t *)at(m, m->descriptor->fields[0].offset);
-}
-
-static int32_t get_nanos(const ProtobufCMessage *m)
-{
-    return *(const int32_t *)at(m, m->descriptor->fields[1].offset);
-}
-
-/* ---- encoding ---- */
-
-bool json_append_string(struct buf *out, const char *s, size_t len)
-{
-    size_t plain = 0;
-
-    if (!utf8_is_valid((const uint8_t *)s, len) || !buf_append_byte(out, '"'))
-        return false;
-    for (size_t i = 0; i < len; i++) {
-        unsigned char c = (unsigned char)s[i];
-
-        if (c >= 0x20 && c != '"' && c != '\\')
-            continue;
-        if (!buf_append(out, s + plain, i - plain))
-            return false;
-        plain = i + 1;
-        if (c == '"' || c == '\\') {
-            if (!buf_printf(out, "\\%c", c))
-                return false;
-        } else if (!buf_printf(out, "\\u%04x", c)) {
-            return false;
-        }
-    }
-    return buf_append(out, s + plain, len - plain) && buf_append_byte(out, '"');
-}
-
-static bool append_bytes(struct buf *out, const ProtobufCBinaryData *bytes)
-{
-    size_t len = base64_encoded_len(bytes->len);
-    uint8_t *to;
-
-    if (!buf_append_byte(out, '"') || !(to = buf_reserve(out, len)))
-        return false;
-    buf_commit(out, base64_encode((char *)to, bytes->data, bytes->len));
-    return buf_append_byte(out, '"');
-}
-
-static bool append_fraction(struct buf *out, int32_t nanos)
-{
-    if (nanos == 0)
-        return true;
-    if (nanos % 1000000 == 0)
-        return buf_printf(out, ".%03d", nanos / 1000000);
-    if (nanos % 1000 == 0)
-        return buf_printf(out, ".%06d", nanos / 1000);
-    return buf_printf(out, ".%09d", nanos);
-}
-
-static bool append_timestamp(struct buf *out, const ProtobufCMessage *m)
-{
-    time_t seconds = (time_t)get_seconds(m);
-    struct tm tm;
-    char text[32];
-
-    if (!gmtime_r(&seconds, &tm) || tm.tm_year < -1899 || tm.tm_year > 8099)
-        return buf_append_str(out, "null"); /* outside of years 1 to 9999 there is no text */
-    snprintf(text, sizeof(text), "\"%04d-%02d-%02dT%02d:%02d:%02d", tm.tm_year + 1900,
-             tm.tm_mon + 1, tm.tm_mday, tm.tm_hour, tm.tm_min, tm.tm_sec);
-    return buf_append_str(out, text) && append_fraction(out, get_nanos(m)) &&
-           buf_append_str(out, "Z\"");
-}
-
-static bool append_duration(struct buf *out, const ProtobufCMessage *m)
-{
-    int64_t seconds = get_seconds(m);
-    int32_t nanos = get_nanos(m);
-    bool negative = seconds < 0 || nanos < 0;
-
-    return buf_printf(out, "\"%s%" PRId64, negative ? "-" : "", negative ? -seconds : seconds) &&
-           append_fraction(out, negative ? -nanos : nanos) && buf_append_str(out, "s\"");
-}
-
-static bool append_enum(struct buf *out, const ProtobufCEnumDescriptor *type, int value)
-{
-    const ProtobufCEnumValue *known = protobuf_c_enum_descriptor_get_value(type, value);
-
-    return known ? buf_printf(out, "\"%s\"", known->name) : buf_printf(out, "%d", value);
-}
-
-static bool append_float(struct buf *out, double value)
-{
-    if (isnan(value))
-        return buf_append_str(out, "\"NaN\"");
-    if (isinf(value))
-        return buf_append_str(out, value < 0 ? "\"-Infinity\"" : "\"Infinity\"");
-    return buf_printf(out, "%.17g", value);
-}
-
-static bool append_message(struct buf *out, const ProtobufCMessage *m);
-
-static bool append_value(struct buf *out, const ProtobufCFieldDescriptor *f, const void *value)
-{
-    const char *text;
-
-    switch (f->type) {
-    case PROTOBUF_C_TYPE_INT32:
-    case PROTOBUF_C_TYPE_SINT32:
-    case PROTOBUF_C_TYPE_SFIXED32:
-        return buf_printf(out, "%" PRId32, *(const int32_t *)value);
-    case PROTOBUF_C_TYPE_UINT32:
-    case PROTOBUF_C_TYPE_FIXED32:
-        return buf_printf(out, "%" PRIu32, *(const uint32_t *)value);
-    case PROTOBUF_C_TYPE_INT64:
-    case PROTOBUF_C_TYPE_SINT64:
-    case PROTOBUF_C_TYPE_SFIXED64:
-        return buf_printf(out, "\"%" PRId64 "\"", *(const int64_t *)value);
-    case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64:
-        return buf_printf(out, "\"%" PRIu64 "\"", *(const uint64_t *)value);
-    case PROTOBUF_C_TYPE_FLOAT:
-        return append_float(out, (double)*(const float *)value);
-    case PROTOBUF_C_TYPE_DOUBLE:
-        return append_float(out, *(const double *)value);
-    case PROTOBUF_C_TYPE_BOOL:
-        return buf_append_str(out, *(const protobuf_c_boolean *)value ? "true" : "false");
-    case PROTOBUF_C_TYPE_ENUM:
-        return append_enum(out, f->descriptor, *(const int *)value);
-    case PROTOBUF_C_TYPE_STRING:
-        text = *(char *const *)value;
-        return json_append_string(out, text ? text : "", text ? strlen(text) : 0);
-    case PROTOBUF_C_TYPE_BYTES:
-        return append_bytes(out, value);
-    case PROTOBUF_C_TYPE_MESSAGE:
-        return append_message(out, *(ProtobufCMessage *const *)value);
-    }
-    return false;
-}
-
-/* How much an element of a repeated field takes. */
-static size_t size_of(ProtobufCType type)
-{
-    switch (type) {
-    case PROTOBUF_C_TYPE_INT32:
-    case PROTOBUF_C_TYPE_SINT32:
-    case PROTOBUF_C_TYPE_SFIXED32:
-    case PROTOBUF_C_TYPE_UINT32:
-    case PROTOBUF_C_TYPE_FIXED32:
-    case PROTOBUF_C_TYPE_FLOAT:
-    case PROTOBUF_C_TYPE_ENUM:
-        return 4;
-    case PROTOBUF_C_TYPE_INT64:
-    case PROTOBUF_C_TYPE_SINT64:
-    case PROTOBUF_C_TYPE_SFIXED64:
-    case PROTOBUF_C_TYPE_UINT64:
-    case PROTOBUF_C_TYPE_FIXED64:
-    case PROTOBUF_C_TYPE_DOUBLE:
-        return 8;
-    case PROTOBUF_C_TYPE_BOOL:
-        return sizeof(protobuf_c_boolean);
-    case PROTOBUF_C_TYPE_STRING:
-    case PROTOBUF_C_TYPE_MESSAGE:
-        return sizeof(void *);
-    case PROTOBUF_C_TYPE_BYTES:
-        return sizeof(ProtobufCBinaryData);
-    }
-    return 0;
-}
-
-/* Whether a field has its default value, or is a member that was not chosen, and is left out. */
-static bool is_absent(const ProtobufCMessage *m, const ProtobufCFieldDescriptor *f)
-{
-    const void *value = at(m, f->offset);
-
-    if (is_oneof(f))
-        return *(const uint32_t *)at(m, f->quantifier_offset) != f->id;
-    if (f->label == PROTOBUF_C_LABEL_REPEATED)
-        return *(const size_t *)at(m, f->quantifier_offset) == 0;
-    if (f->type == PROTOBUF_C_TYPE_STRING)
-        return !*(char *const *)value || **(char *const *)value == '\0';
-    if (f->type == PROTOBUF_C_TYPE_MESSAGE)
-        return !*(ProtobufCMessage *const *)value;
-    if (f->type == PROTOBUF_C_TYPE_BYTES)
-        return ((const ProtobufCBinaryData *)value)->len == 0;
-    static const uint8_t zero[8];
-
-    return memcmp(value, zero, size_of(f->type)) == 0;
-}
-
-static bool append_map(struct buf *out, ProtobufCMessage *const *entries, size_t n)
-{
-    if (!buf_append_byte(out, '{'))
-        return false;
-    for (size_t i = 0; i < n; i++) {
-        const ProtobufCFieldDescriptor *fields = entries[i]->descriptor->fields;
-        bool quoted = fields[0].type == PROTOBUF_C_TYPE_STRING || size_of(fields[0].type) == 8;
-
-        /* Keys are strings whatever their type. */
-        if ((i > 0 && !buf_append_byte(out, ',')) || (!quoted && !buf_append_byte(out, '"')) ||
-            !append_value(out, &fields[0], at(entries[i], fields[0].offset)) ||
-            (!quoted && !buf_append_byte(out, '"')) || !buf_append_byte(out, ':') ||
-            !append_value(out, &fields[1], at(entries[i], fields[1].offset)))
-            return false;
-    }
-    return buf_append_byte(out, '}');
-}
-
-static bool append_field(struct buf *out, const ProtobufCMessage *m,
-                         const ProtobufCFieldDescriptor *f)
-{
-    const void *value = at(m, f->offset);
-    const char *elements;
-    size_t n;
-
-    if (f->label != PROTOBUF_C_LABEL_REPEATED)
-        return append_value(out, f, value);
-    n = *(const size_t *)at(m, f->quantifier_offset);
-    elements = *(char *const *)value;
-    if (is_map(f))
-        return append_map(out, (ProtobufCMessage *const *)(const void *)elements, n);
-    if (!buf_append_byte(out, '['))
-        return false;
-    for (size_t i = 0; i < n; i++)
-        if ((i > 0 && !buf_append_byte(out, ',')) ||
-            !append_value(out, f, elements + i * size_of(f->type)))
-            return false;
-    return buf_append_byte(out, ']');
-}
-
-static bool append_message(struct buf *out, const ProtobufCMessage *m)
-{
-    const ProtobufCMessageDescriptor *d = m->descriptor;
-    bool first = true;
-    char name[128];
-
-    if (is_timestamp(d))
-        return append_timestamp(out, m);
-    if (is_duration(d))
-        return append_duration(out, m);
-    if (!buf_append_byte(out, '{'))
-        return false;
-    for (unsigned i = 0; i < d->n_fields; i++) {
-        if (is_absent(m, &d->fields[i]))
-            continue;
-        camel_case(d->fields[i].name, name, sizeof(name));
-        if ((!first && !buf_append_byte(out, ',')) || !buf_printf(out, "\"%s\":", name) ||
-            !append_field(out, m, &d->fields[i]))
-            return false;
-        first = false;
-    }
-    return buf_append_byte(out, '}');
-}
-
-bool json_encode(struct buf *out, const ProtobufCMessage *m)
-{
-    return append_message(out, m);
-}
-
-/* ---- decoding ---- */
 
 static bool misfit(struct status *st, const char *name, const char *wanted)
 {
@@ -529,17 +216,17 @@ static ProtobufCMessage *new_message(const ProtobufCMessageDescriptor *type)
 static bool read_array(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, json_object *value,
                        struct status *st)
 {
-    size_t *n = at_mut(m, f->quantifier_offset);
+    size_t *n = json_at_mut(m, f->quantifier_offset);
     size_t wanted = json_object_array_length(value);
     char *elements;
 
     if (wanted == 0)
         return true;
-    elements = xcalloc(wanted, size_of(f->type));
-    *(char **)at_mut(m, f->offset) = elements;
+    elements = xcalloc(wanted, json_size_of(f->type));
+    *(char **)json_at_mut(m, f->offset) = elements;
     for (; *n < wanted; ++*n)
-        if (!read_value(f, json_object_array_get_idx(value, *n), elements + *n * size_of(f->type),
-                        st))
+        if (!read_value(f, json_object_array_get_idx(value, *n),
+                        elements + *n * json_size_of(f->type), st))
             return false;
     return true;
 }
@@ -548,22 +235,23 @@ static bool read_map(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, jso
                      struct status *st)
 {
     const ProtobufCMessageDescriptor *type = f->descriptor;
-    size_t *n = at_mut(m, f->quantifier_offset);
+    size_t *n = json_at_mut(m, f->quantifier_offset);
     ProtobufCMessage **entries;
 
     if (json_object_object_length(value) == 0)
         return true;
     entries = xcalloc((size_t)json_object_object_length(value), sizeof(*entries));
-    *(ProtobufCMessage ***)at_mut(m, f->offset) = entries;
+    *(ProtobufCMessage ***)json_at_mut(m, f->offset) = entries;
     json_object_object_foreach(value, name, element)
     {
         ProtobufCMessage *entry = entries[(*n)++] = new_message(type);
         json_object *key = json_object_new_string(name);
-        bool read = read_value(&type->fields[0], key, at_mut(entry, type->fields[0].offset), st);
+        bool read =
+            read_value(&type->fields[0], key, json_at_mut(entry, type->fields[0].offset), st);
 
         json_object_put(key);
         if (!read ||
-            !read_value(&type->fields[1], element, at_mut(entry, type->fields[1].offset), st))
+            !read_value(&type->fields[1], element, json_at_mut(entry, type->fields[1].offset), st))
             return false;
     }
     return true;
@@ -572,7 +260,7 @@ static bool read_map(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, jso
 static bool read_field(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, json_object *value,
                        struct status *st)
 {
-    if (is_map(f)) {
+    if (json_is_map(f)) {
         if (!json_object_is_type(value, json_type_object))
             return misfit(st, f->name, "an object");
         return read_map(m, f, value, st);
@@ -582,19 +270,19 @@ static bool read_field(ProtobufCMessage *m, const ProtobufCFieldDescriptor *f, j
             return misfit(st, f->name, "an array");
         return read_array(m, f, value, st);
     }
-    if (is_oneof(f)) {
-        uint32_t *chosen = at_mut(m, f->quantifier_offset);
+    if (json_is_oneof(f)) {
+        uint32_t *chosen = json_at_mut(m, f->quantifier_offset);
 
         if (*chosen)
             return status_set(st, CODE_INVALID_ARGUMENT, 0,
                               "invalid JSON: %s and another member of its oneof are set", f->name);
         /* Chosen only once it is read: freeing looks at it. */
-        if (!read_value(f, value, at_mut(m, f->offset), st))
+        if (!read_value(f, value, json_at_mut(m, f->offset), st))
             return false;
         *chosen = f->id;
         return true;
     }
-    return read_value(f, value, at_mut(m, f->offset), st);
+    return read_value(f, value, json_at_mut(m, f->offset), st);
 }
 
 static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescriptor *type,
@@ -603,7 +291,7 @@ static const ProtobufCFieldDescriptor *find_field(const ProtobufCMessageDescript
     char camel[128];
 
     for (unsigned i = 0; i < type->n_fields; i++) {
-        camel_case(type->fields[i].name, camel, sizeof(camel));
+        json_camel_case(type->fields[i].name, camel, sizeof(camel));
         if (strcmp(camel, name) == 0 || strcmp(type->fields[i].name, name) == 0)
             return &type->fields[i];
     }
@@ -638,9 +326,9 @@ static bool read_timestamp(ProtobufCMessage *m, const char *text)
     }
     tm.tm_year -= 1900;
     tm.tm_mon -= 1;
-    *(int64_t *)at_mut(m, m->descriptor->fields[0].offset) =
+    *(int64_t *)json_at_mut(m, m->descriptor->fields[0].offset) =
         (int64_t)timegm(&tm) - hours * 3600 - minutes * 60;
-    *(int32_t *)at_mut(m, m->descriptor->fields[1].offset) = (int32_t)nanos;
+    *(int32_t *)json_at_mut(m, m->descriptor->fields[1].offset) = (int32_t)nanos;
     return true;
 }
 
@@ -662,19 +350,20 @@ static bool read_duration(ProtobufCMessage *m, const char *text)
             nanos += (*end - '0') * unit;
     if (strcmp(end, "s") != 0)
         return false;
-    *(int64_t *)at_mut(m, m->descriptor->fields[0].offset) = negative ? -seconds : seconds;
-    *(int32_t *)at_mut(m, m->descriptor->fields[1].offset) = (int32_t)(negative ? -nanos : nanos);
+    *(int64_t *)json_at_mut(m, m->descriptor->fields[0].offset) = negative ? -seconds : seconds;
+    *(int32_t *)json_at_mut(m, m->descriptor->fields[1].offset) =
+        (int32_t)(negative ? -nanos : nanos);
     return true;
 }
 
 static bool fill_message(ProtobufCMessage *m, json_object *value, const char *name,
                          struct status *st)
 {
-    bool is_time = is_timestamp(m->descriptor);
+    bool is_time = json_is_timestamp(m->descriptor);
     uint64_t seen = 0; /* fields: a name has two spellings */
 
     assert(m->descriptor->n_fields <= 64);
-    if (is_time || is_duration(m->descriptor)) {
+    if (is_time || json_is_duration(m->descriptor)) {
         const char *text = json_object_get_string(value);
 
         if (!json_object_is_type(value, json_type_string) ||

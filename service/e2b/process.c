@@ -26,12 +26,21 @@ void process_deinit(struct process *p)
 {
     envelope_deinit(&p->envelope);
     buf_deinit(&p->frame);
+    free(p->failed);
+    p->failed = NULL;
+}
+
+/* Where to write why. */
+static struct verdict *fail(struct process *p)
+{
+    if (p->failed == NULL)
+        p->failed = xmalloc(sizeof(*p->failed));
+    return p->failed;
 }
 
 static bool garbage(struct process *p, const char *what)
 {
-    p->failed = true;
-    errors_garbage(SOURCE_CONNECT, what, &p->verdict);
+    errors_garbage(SOURCE_CONNECT, what, fail(p));
     return false;
 }
 
@@ -61,8 +70,7 @@ static void take_end(struct process *p, const Process__ProcessEvent__EndEvent *e
         return;
     }
     /* A signal: the lease was over, or somebody in the sandbox killed it. */
-    p->failed = true;
-    errors_lookup(SOURCE_CONNECT, CODE_DEADLINE_EXCEEDED, end->status, &p->verdict);
+    errors_lookup(SOURCE_CONNECT, CODE_DEADLINE_EXCEEDED, end->status, fail(p));
 }
 
 static void take_data(struct process *p, const Process__ProcessEvent__DataEvent *data)
@@ -110,11 +118,10 @@ static bool take_end_of_stream(struct process *p, const uint8_t *data, size_t le
         return garbage(p, "an end that is no JSON");
     if (!json_object_object_get_ex(o, "error", &error) || error == NULL)
         return true;
-    if (p->exited || p->failed)
+    if (p->exited || p->failed != NULL)
         return true; /* known better already */
     code = json_text(error, "code", 64);
-    p->failed = true;
-    errors_connect(code != NULL ? code : "", json_text(error, "message", 4096), &p->verdict);
+    errors_connect(code != NULL ? code : "", json_text(error, "message", 4096), fail(p));
     return true;
 }
 

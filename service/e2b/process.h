@@ -26,8 +26,7 @@ struct process {
     int exit_code;
     char err[PROCESS_ERR_MAX]; /* the end of stderr, as it came */
     size_t err_len;
-    bool failed; /* no process event can follow; verdict says why */
-    struct verdict verdict;
+    struct verdict *failed; /* owned; NULL: not. No process event can follow */
 
     void (*on_stdout)(struct process *p, const uint8_t *data, size_t len);
 };
@@ -35,8 +34,8 @@ struct process {
 void process_init(struct process *p,
                   void (*on_stdout)(struct process *p, const uint8_t *data, size_t len));
 void process_deinit(struct process *p); /* may be called twice */
-/* False: what came is not the protocol, see verdict. (An error told at its end is no failure of
- * the stream: failed and verdict say so.) */
+/* False: what came is not the protocol; see failed. (An error told at its end is no failure of the
+ * stream: then it is true, and failed is set too.) */
 bool process_feed(struct process *p, const uint8_t *data, size_t len);
 
 /* Sends SIGKILL to a process and waits for nothing. */

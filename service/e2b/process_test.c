@@ -26,7 +26,7 @@ static void feed_copy(struct process *p, const uint8_t *data, size_t len)
 {
     uint8_t *copy = xmemdup(data, len ? len : 1);
 
-    if (!p->failed)
+    if (p->failed == NULL)
         process_feed(p, copy, len);
     free(copy);
 }
@@ -58,7 +58,7 @@ static void test_whole_life_cut_anywhere(void **state)
         struct process p;
 
         feed_cut(&p, &b, cut);
-        assert_false(p.failed);
+        assert_null(p.failed);
         assert_true(p.started);
         assert_int_equal(p.pid, 4711);
         assert_true(p.exited);
@@ -86,7 +86,7 @@ static void test_byte_by_byte(void **state)
     buf_clear(&output);
     for (size_t i = 0; i < buf_len(&b); i++)
         feed_copy(&p, buf_data(&b) + i, 1);
-    assert_true(p.exited && !p.failed);
+    assert_true(p.exited && p.failed == NULL);
     assert_string_equal(buf_str(&output), "abcdefghij");
     assert_null(p.frame.base); /* an idle stream holds nothing */
     process_deinit(&p);
@@ -105,7 +105,7 @@ static void test_unusual_encoding(void **state)
         struct process p;
 
         feed_cut(&p, &b, cut);
-        assert_false(p.failed);
+        assert_null(p.failed);
         assert_string_equal(buf_str(&output), "abc");
         process_deinit(&p);
     }
@@ -120,9 +120,9 @@ static void test_killed(void **state)
     fake_add_exit(&b, -1, false);
     envelope_append(&b, ENVELOPE_END, "{}", 2);
     feed_cut(&p, &b, 3);
-    assert_true(p.ended && !p.exited && p.failed);
-    assert_int_equal(p.verdict.st.code, CODE_UNAVAILABLE);
-    assert_non_null(strstr(p.verdict.st.message, "signal: killed"));
+    assert_true(p.ended && !p.exited && p.failed != NULL);
+    assert_int_equal(p.failed->st.code, CODE_UNAVAILABLE);
+    assert_non_null(strstr(p.failed->st.message, "signal: killed"));
     process_deinit(&p);
     buf_deinit(&b);
 }
@@ -136,9 +136,9 @@ static void check_end(const char *end, enum code code, int reason)
         struct process p;
 
         feed_cut(&p, &b, cut);
-        assert_true(p.failed);
-        assert_int_equal(p.verdict.st.code, code);
-        assert_int_equal(p.verdict.st.reason, reason);
+        assert_non_null(p.failed);
+        assert_int_equal(p.failed->st.code, code);
+        assert_int_equal(p.failed->st.reason, reason);
         process_deinit(&p);
     }
     buf_deinit(&b);
@@ -176,8 +176,8 @@ static void test_garbage(void **state)
 
         buf_append(&b, cases[i].bytes, cases[i].len);
         feed_cut(&p, &b, cases[i].len / 2);
-        assert_true(p.failed);
-        assert_int_equal(p.verdict.st.code, CODE_UNAVAILABLE);
+        assert_non_null(p.failed);
+        assert_int_equal(p.failed->st.code, CODE_UNAVAILABLE);
         process_deinit(&p);
         buf_deinit(&b);
     }

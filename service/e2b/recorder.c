@@ -30,6 +30,13 @@ static const char install_script[] =
 /* As the template's user, and where its commands start. */
 static const char ask_script[] = "id -un && pwd";
 
+/* Not part of the run itself: most never upload, and there may be thousands of them. */
+struct recorder_upload {
+    struct exchange exchange;
+    struct transfer_piece piece;
+    struct recorder_run *run;
+};
+
 static void next_step(struct recorder_run *run);
 static void upload_done(struct exchange *x);
 
@@ -68,18 +75,18 @@ static void remember(struct recorder_run *run, bool has_recorder)
                           run->no_root);
 }
 
-/* --- ends --- */
-
-static void end(struct recorder_run *run)
+static void drop_upload(struct recorder_run *run)
 {
-    recorder_stop(run);
-    run->done(run);
+    if (run->upload != NULL)
+        exchange_deinit(&run->upload->exchange);
 }
 
-static void fail(struct recorder_run *run, const struct verdict *v)
+/* --- ends --- */
+
+static void end(struct recorder_run *run, const struct verdict *v)
 {
-    run->verdict = *v;
-    end(run);
+    recorder_stop(run);
+    run->done(run, v);
 }
 
 /* A step before the verb's own ended badly. */
@@ -92,7 +99,7 @@ static void fail_install(struct recorder_run *run)
     status_set(&v.st, CODE_INTERNAL, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INTERNAL,
                "the recorder cannot be set up in the sandbox: exit code %d, %s", out.exit_code,
                out.err[0] != '\0' ? out.err : "without a word");
-    fail(run, &v);
+    end(run, &v);
 }
 
 static void run_timer(struct loop_timer *timer)
@@ -109,7 +116,7 @@ static void fail_or_retry(struct recorder_run *run, const struct verdict *v)
         run->no_root = true;
         run->has_recorder = false;
         start_deinit(&run->start);
-        exchange_deinit(&run->upload);
+        drop_upload(run);
         run->step = run->spec != NULL ? RECORDER_PROBE : RECORDER_VERB;
         next_step(run);
         return;
@@ -119,11 +126,11 @@ static void fail_or_retry(struct recorder_run *run, const struct verdict *v)
         retry_next(&run->retry, v->again, run->idempotent && !run->committed, v->told_ms,
                    clock_monotonic_ns(), r->deadline_ns, loop_random(r->loop), &at_ns)) {
         start_deinit(&run->start);
-        exchange_deinit(&run->upload);
+        drop_upload(run);
         loop_timer_start(r->loop, &run->timer, at_ns);
         return;
     }
-    fail(run, v);
+    end(run, v);
 }
 
 /* --- starts --- */
@@ -168,8 +175,7 @@ static void start_done(struct start *s)
     if (run->step == RECORDER_VERB && !missing) {
         if (!run->has_recorder)
             remember(run, true);
-        run->verdict = VERDICT_INIT;
-        end(run);
+        end(run, &v);
         return;
     }
     if (missing && !run->installed && run->step != RECORDER_ASK) {
@@ -219,17 +225,21 @@ static void start(struct recorder_run *run, const char *const *argv, int64_t lea
 static void upload(struct recorder_run *run, const char *path, const uint8_t *data, size_t len)
 {
     AUTO_FREE char *escaped = url_escape(path);
-    struct exchange *x = &run->upload;
+    struct exchange *x;
 
-    exchange_deinit(x);
-    run->upload_piece = (struct transfer_piece){data, len};
+    if (run->upload == NULL)
+        run->upload = xcalloc(1, sizeof *run->upload);
+    drop_upload(run);
+    run->upload->run = run;
+    run->upload->piece = (struct transfer_piece){data, len};
+    x = &run->upload->exchange;
     *x = (struct exchange){
         .request = run->request,
         .method = "POST",
         .path = xasprintf("/files?path=%s%s", escaped, run->no_root ? "" : "&username=root"),
         .sandbox_id = xstrdup(run->sandbox_id),
         .source = SOURCE_FILES,
-        .pieces = &run->upload_piece,
+        .pieces = &run->upload->piece,
         .n_pieces = 1,
         .content_type = "application/octet-stream",
         .timeout_ms = run->request->e2b->config.request_timeout_ms,
@@ -242,7 +252,7 @@ static void upload(struct recorder_run *run, const char *path, const uint8_t *da
 
 static void upload_done(struct exchange *x)
 {
-    struct recorder_run *run = container_of(x, struct recorder_run, upload);
+    struct recorder_run *run = container_of(x, struct recorder_upload, exchange)->run;
     struct verdict v = x->verdict;
 
     if (v.st.code != CODE_OK) {
@@ -381,7 +391,7 @@ bool recorder_abort(struct recorder_run *run, const struct status *st)
     struct request *r = run->request;
 
     if (run->step == RECORDER_VERB && r->op != NULL && start_is_in_doubt(&run->start)) {
-        exchange_deinit(&run->upload);
+        drop_upload(run);
         start_abandon(&run->start);
         request_let_go(r, st, ABANDONED_MS);
         return true;
@@ -407,11 +417,12 @@ void recorder_stop(struct recorder_run *run)
 {
     loop_timer_stop(run->request->loop, &run->timer);
     start_deinit(&run->start);
-    exchange_deinit(&run->upload);
+    drop_upload(run);
 }
 
 void recorder_deinit(struct recorder_run *run)
 {
+    free(run->upload);
     for (size_t i = 0; run->args[i] != NULL; i++)
         free(run->args[i]);
     free(run->args);

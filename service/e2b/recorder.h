@@ -7,6 +7,8 @@
 #include "common/base/buf.h"
 #include "service/e2b/process.h"
 
+struct recorder_upload;
+
 struct recorder_run {
     /* Set before recorder_begin(); what is owned is freed by recorder_deinit(). */
     struct request *request;
@@ -19,8 +21,8 @@ struct recorder_run {
     bool (*has_room)(struct recorder_run *run); /* as struct start has them */
     void (*on_stdout)(struct recorder_run *run, const uint8_t *data, size_t len);
     void (*restart)(struct recorder_run *run);
-    /* verdict: OK when the verb ran to its end; then start.process has the exit code. */
-    void (*done)(struct recorder_run *run);
+    /* v: OK when the verb ran to its end; then start.process has the exit code. */
+    void (*done)(struct recorder_run *run, const struct verdict *v);
 
     enum {
         RECORDER_PROBE,  /* is it there? asked before a spec is sent where its directory may not be
@@ -33,13 +35,11 @@ struct recorder_run {
     bool has_recorder, no_root, installed;
     bool committed; /* output was handed on: no second try */
     struct start start;
-    struct exchange upload;
-    struct transfer_piece upload_piece;
+    struct recorder_upload *upload; /* owned; NULL: none was needed yet */
     struct loop_timer timer;
     struct retry retry;
     char nonce[33];
     struct buf defaults; /* what RECORDER_ASK printed: user, directory */
-    struct verdict verdict;
 };
 
 /* Copies of what the caller of e2b.h passes. */

@@ -166,8 +166,8 @@ static bool judge(struct exchange *x, struct verdict *v)
 
     if (p->exited)
         return true;
-    if (p->failed)
-        *v = p->verdict;
+    if (p->failed != NULL)
+        *v = *p->failed;
     else if (x->transfer.result != CURLE_OK)
         errors_lookup(SOURCE_CURL, x->transfer.result, transfer_error(&x->transfer), v);
     else

@@ -129,13 +129,13 @@ static void run_resume(struct task *task)
     request_unref(&s->request);
 }
 
-static void done(struct recorder_run *run)
+static void done(struct recorder_run *run, const struct verdict *v)
 {
     struct e2b_stream *s = container_of(run, struct e2b_stream, run);
 
-    if (run->verdict.st.code == CODE_OK && s->request.op != NULL)
+    if (v->st.code == CODE_OK && s->request.op != NULL)
         recorder_output(run, s->ret);
-    request_finish(&s->request, &run->verdict.st);
+    request_finish(&s->request, &v->st);
 }
 
 static void start_stream(struct request *r)

@@ -29,18 +29,21 @@ static void restart(struct recorder_run *run)
     c->too_long = false;
 }
 
-static void done(struct recorder_run *run)
+static void done(struct recorder_run *run, const struct verdict *v)
 {
     struct collect *c = container_of(run, struct collect, run);
+    struct verdict too_long;
 
-    if (run->verdict.st.code == CODE_OK && c->too_long)
-        errors_garbage(SOURCE_CONNECT, "more output than fits", &run->verdict);
-    if (run->verdict.st.code == CODE_OK && c->request.op != NULL) {
+    if (v->st.code == CODE_OK && c->too_long) {
+        errors_garbage(SOURCE_CONNECT, "more output than fits", &too_long);
+        v = &too_long;
+    }
+    if (v->st.code == CODE_OK && c->request.op != NULL) {
         recorder_output(run, c->ret);
         c->ret->out_len = buf_len(&c->out);
         c->ret->out = (uint8_t *)buf_take_str(&c->out);
     }
-    request_finish(&c->request, &run->verdict.st);
+    request_finish(&c->request, &v->st);
 }
 
 static void start_verb(struct request *r)

@@ -46,10 +46,10 @@ static struct outcome run(const uint8_t *data, size_t len, size_t step)
     o.started = p.started;
     o.ended = p.ended;
     o.exited = p.exited;
-    o.failed = p.failed;
+    o.failed = p.failed != NULL;
     o.exit_code = p.exit_code;
     o.pid = p.pid;
-    o.code = p.verdict.st.code;
+    o.code = p.failed != NULL ? p.failed->st.code : CODE_OK;
     o.err_len = p.err_len;
     process_deinit(&p);
     return o;

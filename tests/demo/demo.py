@@ -58,7 +58,7 @@ class Screen:
         self.line(self.paint("1", "%d  %s" % (self.step, text)))
 
     def say(self, what, text):
-        self.line("   %s %s" % (self.paint("2", what.ljust(9)), text))
+        self.line("   %s %s" % (self.paint("2", what.ljust(11)), text))
 
 
 class Control:
@@ -183,12 +183,12 @@ class Demo:
 
         screen.title("A program of several files, written over gRPC")
         for path in sorted(p for p in PROGRAM.rglob("*") if p.is_file() and p.suffix != ".pyc"):
-            name = "tally/%s" % path.relative_to(PROGRAM)
+            name = "words/%s" % path.relative_to(PROGRAM)
             size = self.write(control, name, path)
             screen.say("wrote", "%-26s %5d bytes" % (name, size))
 
         screen.title("Its own tests, run in the sandbox")
-        code, output = self.run(control, "--cwd=tally", "--", "python3", "-m", "unittest", "discover",
+        code, output = self.run(control, "--cwd=words", "--", "python3", "-m", "unittest", "discover",
                                 "-s", "tests", "-t", ".")
         for line in output.decode().strip().splitlines()[-3:]:
             if line.strip():
@@ -224,7 +224,7 @@ class Demo:
 
     def serve(self, control):
         port = 8080
-        child = control.run(self.sandbox_id, "--cwd=tally", "--",
+        child = control.run(self.sandbox_id, "--cwd=words", "--",
                             "python3", "-u", "serve.py", "poem.txt", str(port))
         self.children.append(child)
         url = control.call("url", self.sandbox_id, str(port))[0]
@@ -235,7 +235,7 @@ class Demo:
             return status == 200 and body.decode()
 
         body = programs.wait_until(page, 15, "the page")
-        if "<td>the</td><td>5</td>" not in body:
+        if "<td>the</td><td>6</td>" not in body:
             raise RuntimeError("this is not the page: " + body)
         self.screen.say("fetched", url["url"])
         self.screen.say("", "%d bytes: %s…" % (len(body), body[15:body.index("</title>")][7:]))
@@ -314,7 +314,7 @@ class Demo:
                     encoding="ENCODING_TEXT"),
             grpcurl(b, service + "/Logs", **which, command_id="numbers", from_seq="1000",
                     encoding="ENCODING_TEXT"),
-            grpcurl(a, service + "/ReadFile", **which, path="tally/poem.txt",
+            grpcurl(a, service + "/ReadFile", **which, path="words/poem.txt",
                     encoding="ENCODING_TEXT"),
         ]:
             screen.line("  " + command)

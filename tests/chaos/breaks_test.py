@@ -13,6 +13,7 @@ import time
 
 import pytest
 from harness import api, faults, follow, leftovers
+from harness.programs import wait_until
 from harness.service import Service
 
 ROUNDS = int(os.environ.get("SANDBOXD_CHAOS_ROUNDS", "200"))
@@ -162,30 +163,35 @@ def test_pods_are_killed_while_a_record_is_read(mortal, record, sandbox, dice):
 # --- the follower dies ---
 
 
-def kill_followers(name):
-    """SIGKILL to what reads the command's journal in the sandbox, as seen from outside of it."""
-    killed = 0
+def followers(name):
+    """What reads the command's journal in the sandbox, as seen from outside of it."""
     for pid in leftovers.descendants(os.getpid()):
         words = leftovers.command_line(pid).split()
         if "follow" in words and "--id=" + name in words:
-            try:
-                os.kill(pid, signal.SIGKILL)
-                killed += 1
-            except ProcessLookupError:
-                pass
-    return killed
+            yield pid
+
+
+def kill_follower(name):
+    """SIGKILL to the one follower; there is none for a moment after the last kill, and none at all
+    once everything is read."""
+    try:
+        pid = wait_until(lambda: next(followers(name), None), 3)
+        os.kill(pid, signal.SIGKILL)
+        return True
+    except (TimeoutError, ProcessLookupError):
+        return False
 
 
 def test_followers_are_killed_while_a_command_runs(service, ticker, sandbox, dice):
     name, stop = ticker
-    breaker = Breaker(dice, ROUNDS, lambda address: kill_followers(name), (1, 120))
+    breaker = Breaker(dice, ROUNDS, lambda address: kill_follower(name), (1, 120))
     events = follow.follow_through(service.addresses, sandbox, name, tries=1,
                                    on_response=stopping(breaker, stop))
     check_ticker(events, breaker, ROUNDS)
 
 
 def test_followers_are_killed_while_a_record_is_read(service, record, sandbox, dice):
-    breaker = Breaker(dice, ROUNDS, lambda address: kill_followers(record),
+    breaker = Breaker(dice, ROUNDS, lambda address: kill_follower(record),
                       (1, 1400 // max(ROUNDS // 2, 1)))
     events = follow.follow_through(service.addresses, sandbox, record, tries=1,
                                    on_response=breaker.on_response)

@@ -61,9 +61,9 @@ class Balancer(Program):
         """The pod of each call so far, in order."""
         found = []
         for line in list(self.log):
-            match = re.search(r"to (pod\d) (/\S+)", line)
+            match = re.search(r"to (pod\d) \S*/(\w+) ", line)
             if match:
-                found.append((match.group(1), match.group(2).rsplit("/", 1)[1]))
+                found.append(match.groups())
         return found
 
 

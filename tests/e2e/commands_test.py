@@ -69,7 +69,8 @@ def test_environment_directory_and_user_are_as_asked(stub, sandbox):
     events = follow.run(stub, sandbox, shell="echo $A; echo \"$B\"; pwd; id -un",
                         envs={"A": "1", "B": "two  words ü"}, cwd="/tmp")
     assert events.out.decode() == "1\ntwo  words ü\n/tmp\nuser\n"
-    assert follow.run(stub, sandbox, shell="pwd; id -un", user="root").out == b"/root\nroot\n"
+    root = follow.run(stub, sandbox, shell="echo ~; id -un", user="root")
+    assert root.out == b"/root\nroot\n"
     follow.run(stub, sandbox, shell="mkdir -p sub")
     assert follow.run(stub, sandbox, shell="pwd", cwd="sub").out == b"/home/user/sub\n"
 

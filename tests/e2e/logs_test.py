@@ -24,7 +24,7 @@ def finished(stub, sandbox):
     """A command that ended, with some hundred events; and all of them."""
     done = follow.run(stub, sandbox, until=api.UNTIL_CLOSED, command_id="finished",
                       shell="for i in $(seq 300); do echo line $i; [ $((i % 7)) = 0 ] && "
-                            "echo warning $i >&2; done; true")
+                            "echo warning $i >&2 && sleep 0.005; done; true")
     events = all_events(stub, sandbox, "finished")
     assert len(events) == done.next_seq - 1 and len(events) > 20
     return events
@@ -293,7 +293,7 @@ def test_a_journal_changed_from_inside_is_data_loss(stub, other_stub, sandbox, f
 def test_a_command_cannot_change_its_own_journal(stub, sandbox):
     events = follow.run(stub, sandbox, command_id="thief",
                         shell="echo x >> /var/lib/sandboxd/cmd/thief/journal.1; "
-                              "rm -rf /var/lib/sandboxd/cmd/thief; pkill -9 -f recorder; echo alive")
+                              "rm -rf /var/lib/sandboxd/cmd/thief; pkill -9 -f [r]ecorder; echo alive")
     assert events.out == b"alive\n"
     assert follow.logs(stub, sandbox, "thief").out == b"alive\n"
 

@@ -107,3 +107,24 @@ char *utf8_repair(const uint8_t *data, size_t len)
     *to = '\0';
     return text;
 }
+
+void utf8_tail_push(struct utf8_tail *t, const uint8_t *data, size_t len)
+{
+    size_t fresh = len < UTF8_TAIL ? len : UTF8_TAIL;
+    size_t kept = t->n < UTF8_TAIL - fresh ? t->n : UTF8_TAIL - fresh;
+
+    if (fresh == 0)
+        return;
+    memmove(t->bytes, t->bytes + t->n - kept, kept);
+    memcpy(t->bytes + kept, data + len - fresh, fresh);
+    t->n = kept + fresh;
+}
+
+size_t utf8_tail_cut(const struct utf8_tail *t)
+{
+    for (size_t n = t->n; n > 0; n--) {
+        if (utf8_sequence(t->bytes + t->n - n, n) == 0)
+            return n;
+    }
+    return 0;
+}

@@ -22,3 +22,16 @@ void utf8_sanitize(char *s);
  * hold. The caller's to free.
  */
 char *utf8_repair(const uint8_t *data, size_t len);
+
+/* The last bytes of a stream of text, for what may be cut in two between its pieces. */
+enum { UTF8_TAIL = 3 };
+
+struct utf8_tail {
+    uint8_t bytes[UTF8_TAIL]; /* oldest first */
+    size_t n;
+};
+
+void utf8_tail_push(struct utf8_tail *t, const uint8_t *data, size_t len);
+
+/* How many bytes at the end are the start of a character that is valid so far. */
+size_t utf8_tail_cut(const struct utf8_tail *t);

@@ -194,17 +194,18 @@ bool journal_file_output(struct journal_file *j, enum journal_kind kind, const u
     if (!journal_file_flush(j))
         return false;
     time_ns = now_ns(j);
-    while (done < len) {
+    do { /* an empty output is one empty event */
         size_t step = len - done < JOURNAL_PAYLOAD_MAX ? len - done : JOURNAL_PAYLOAD_MAX;
         uint8_t *header = headers[n / 2];
+        uint64_t seq = j->next_seq + (uint64_t)n / 2;
 
-        parts[n++] = (struct iovec){
-            .iov_base = header,
-            .iov_len = journal_encode_output_header(header, j->next_seq + (uint64_t)n / 2, time_ns,
-                                                    *offset + done, kind, step)};
-        parts[n++] = (struct iovec){.iov_base = (uint8_t *)data + done, .iov_len = step};
+        parts[n].iov_base = header;
+        parts[n].iov_len =
+            journal_encode_output_header(header, seq, time_ns, *offset + done, kind, step);
+        parts[n + 1] = (struct iovec){.iov_base = (uint8_t *)data + done, .iov_len = step};
+        n += 2;
         done += step;
-    }
+    } while (done < len);
     if (!append(j, parts, n))
         return false;
     j->next_seq += (uint64_t)n / 2;

@@ -16,17 +16,7 @@ static struct text_stream *stream_of(struct text *t, enum journal_kind kind)
 static void notice_gap(struct text_stream *s, const struct journal_event *e)
 {
     if (e->offset != s->offset)
-        s->n = 0;
-}
-
-static void push(struct text_stream *s, const uint8_t *data, size_t len)
-{
-    size_t fresh = len < TEXT_TAIL ? len : TEXT_TAIL;
-    size_t kept = s->n < TEXT_TAIL - fresh ? s->n : TEXT_TAIL - fresh;
-
-    memmove(s->tail, s->tail + s->n - kept, kept);
-    memcpy(s->tail + kept, data + len - fresh, fresh);
-    s->n = kept + fresh;
+        s->tail.n = 0;
 }
 
 void text_skip(struct text *t, const struct journal_event *e)
@@ -34,28 +24,24 @@ void text_skip(struct text *t, const struct journal_event *e)
     struct text_stream *s = stream_of(t, e->kind);
 
     notice_gap(s, e);
-    push(s, e->data, e->data_len);
+    if (e->data_len == 0)
+        s->tail.n = 0; /* the stream's end */
+    utf8_tail_push(&s->tail, e->data, e->data_len);
     s->offset = e->offset + e->data_len;
 }
 
-/* The start of a character that the tail ends in: the longest suffix that is valid so far. */
-static size_t cut_bytes(const struct text_stream *s)
-{
-    for (size_t n = s->n; n > 0; n--)
-        if (utf8_sequence(s->tail + s->n - n, n) == 0)
-            return n;
-    return 0;
-}
-
-static size_t convert(const uint8_t *in, size_t len, uint8_t *out)
+/* last: nothing follows, so what is cut stays so. */
+static size_t convert(const uint8_t *in, size_t len, bool last, uint8_t *out)
 {
     size_t at = 0, n = 0;
 
     while (at < len) {
         int step = utf8_sequence(in + at, len - at);
 
-        if (step == 0)
+        if (step == 0 && !last)
             break; /* cut: the next event has the rest */
+        if (step == 0)
+            step = -(int)(len - at);
         if (step > 0) {
             memcpy(out + n, in + at, (size_t)step);
             n += (size_t)step;
@@ -78,11 +64,11 @@ size_t text_encode(struct text *t, const struct journal_event *e, uint8_t *to)
     if (e->data_len > JOURNAL_PAYLOAD_MAX)
         return 0;
     notice_gap(s, e);
-    cut = cut_bytes(s);
-    memcpy(in, s->tail + s->n - cut, cut);
+    cut = utf8_tail_cut(&s->tail);
+    memcpy(in, s->tail.bytes + s->tail.n - cut, cut);
     if (e->data_len > 0)
         memcpy(in + cut, e->data, e->data_len);
-    len = convert(in, cut + e->data_len, out);
+    len = convert(in, cut + e->data_len, e->data_len == 0, out);
     text_skip(t, e);
     return journal_encode_text(to, e->seq, e->time_ns, e->offset,
                                (uint32_t)(e->kind - JOURNAL_STDOUT + 1), out, len);
@@ -109,9 +95,8 @@ static void prepend(struct look_back *l, struct text *segment, const struct look
         } else if (segment->streams[i].offset == l->begin[i]) {
             struct text_stream whole = segment->streams[i];
 
-            push(&whole, later->tail, later->n);
-            memcpy(later->tail, whole.tail, whole.n);
-            later->n = whole.n;
+            utf8_tail_push(&whole.tail, later->tail.bytes, later->tail.n);
+            later->tail = whole.tail;
         }
         l->seen[i] = true;
         l->begin[i] = own->begin[i];
@@ -153,7 +138,7 @@ static bool is_enough(const struct look_back *l, const struct segment *s)
         accounted += l->seen[i] ? l->begin[i] : 0;
     for (int i = 0; i < TEXT_STREAMS; i++) {
         if (l->seen[i])
-            enough &= l->streams[i].n == TEXT_TAIL || l->begin[i] == 0;
+            enough &= l->streams[i].tail.n == TEXT_TAIL || l->begin[i] == 0;
         else
             enough &= accounted == s->bytes_before;
     }

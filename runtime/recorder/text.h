@@ -1,18 +1,19 @@
 /*
  * Output as text, event by event: what is no UTF-8 becomes U+FFFD, and a character that is cut in
  * two goes out whole with the later event. What an event becomes depends on the last three bytes of
- * its stream before it and on nothing else, so a reader that resumes anywhere gets the same text.
+ * its stream before it and on nothing else (an empty event ends a cut character for good), so a
+ * reader that resumes anywhere gets the same text.
  */
 #pragma once
 
+#include "common/base/utf8.h"
 #include "common/journal/journal.h"
 #include "runtime/recorder/segments.h"
 
-enum { TEXT_TAIL = 3, TEXT_STREAMS = 3 };
+enum { TEXT_TAIL = UTF8_TAIL, TEXT_STREAMS = 3 };
 
 struct text_stream {
-    uint8_t tail[TEXT_TAIL]; /* the last bytes, oldest first */
-    size_t n;
+    struct utf8_tail tail;
     uint64_t offset; /* of what comes next */
 };
 

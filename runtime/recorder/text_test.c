@@ -46,7 +46,7 @@ static size_t cut(const uint8_t *bytes, struct journal_event *events)
     size_t n = 0, at = 0;
 
     while (at < BYTES) {
-        size_t len = n + 1 == EVENTS_MAX ? BYTES - at : next_random() % 16;
+        size_t len = n + 1 == EVENTS_MAX ? BYTES - at : 1 + next_random() % 15;
 
         if (len > BYTES - at)
             len = BYTES - at;
@@ -106,6 +106,23 @@ static void test_text_does_not_depend_on_cuts(void **state)
     }
 }
 
+/* What ends within a character is said at the end: the recorder writes an empty event there. */
+static void test_an_empty_event_ends_a_cut_character(void **state)
+{
+    const struct journal_event events[] = {
+        {.seq = 1, .kind = JOURNAL_STDERR, .data = (const uint8_t *)"e\342\202", .data_len = 3},
+        {.seq = 2, .kind = JOURNAL_STDERR, .offset = 3, .data = (const uint8_t *)""},
+        {.seq = 3, .kind = JOURNAL_STDERR, .offset = 3, .data = (const uint8_t *)"", .data_len = 0},
+    };
+    struct text whole = {0}, resumed = {0};
+    uint8_t to[64];
+
+    assert_int_equal(texts(&whole, events, 0, 3, to), 4);
+    assert_memory_equal(to, "e\357\277\275", 4);
+    assert_int_equal(texts(&resumed, events, 1, 3, to), 3);
+    assert_memory_equal(to, "\357\277\275", 3);
+}
+
 static void test_text_is_the_same_after_a_resume(void **state)
 {
     uint8_t bytes[BYTES], whole[4 * BYTES], rest[4 * BYTES];
@@ -159,6 +176,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_text_does_not_depend_on_cuts),
+        cmocka_unit_test(test_an_empty_event_ends_a_cut_character),
         cmocka_unit_test(test_text_is_the_same_after_a_resume),
         cmocka_unit_test(test_a_gap_ends_what_was_cut),
         cmocka_unit_test(test_an_event_that_is_too_large_is_refused),

@@ -96,6 +96,17 @@ static void close_stream(struct writer *w, struct stream *s)
     s->open = false;
 }
 
+/* A stream that ends within a character gets an empty event, which is where readers of text see
+ * U+FFFD for it: nothing that was written goes unseen. */
+static void end_text(struct writer *w, struct stream *s)
+{
+    if (utf8_tail_cut(&s->tail) == 0)
+        return;
+    w->pending_of = s;
+    w->pending_len = 0;
+    store_pending(w);
+}
+
 /* Reads once, at most max bytes. False: there is nothing (more) for now, or ever. */
 static bool read_stream(struct stream *s, size_t max)
 {
@@ -106,8 +117,10 @@ static bool read_stream(struct stream *s, size_t max)
         return errno == EINTR;
     if (n == 0) {
         close_stream(w, s);
+        end_text(w, s);
         return false;
     }
+    utf8_tail_push(&s->tail, w->batch, (size_t)n);
     w->pending_of = s;
     w->pending_len = (size_t)n;
     return store_pending(w);
@@ -148,6 +161,8 @@ static bool drain(struct writer *w)
                 break;
             left -= (int)(w->journal.offsets[s->kind - JOURNAL_STDOUT] - before);
         }
+        if (s->open && left == 0 && w->pending_of == NULL)
+            read_stream(s, BATCH_BYTES); /* its end, most of the time */
     }
     return store_pending(w);
 }

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "common/base/utf8.h"
 #include "runtime/recorder/claim.h"
 #include "runtime/recorder/clients.h"
 #include "runtime/recorder/command.h"
@@ -17,6 +18,7 @@ struct stream {
     struct writer *writer; /* borrowed */
     enum journal_kind kind;
     bool open;
+    struct utf8_tail tail; /* of what was read */
 };
 
 enum { STREAMS = 2 };

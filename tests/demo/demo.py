@@ -117,6 +117,7 @@ class Demo:
         self.local = None
         self.pods = []
         self.children = []  # processes of sandboxctl
+        self.there_before = leftovers.descendants(os.getpid())  # Bazel's server, where we are init
         self.sandbox_id = None
 
     # --- the programs ---
@@ -153,7 +154,8 @@ class Demo:
                 program.stop()
             except AssertionError as problem:
                 problems.append(str(problem))
-        left = leftovers.none_within(5, lambda: leftovers.descendants(os.getpid()))
+        left = leftovers.none_within(
+            5, lambda: leftovers.descendants(os.getpid()) - self.there_before)
         problems += ["left running: " + leftovers.command_line(pid) for pid in left]
         problems += ["left mounted: " + path for path in leftovers.mounts_below(self.data)]
         if not leftovers.mounts_below(self.data):
@@ -185,7 +187,7 @@ class Demo:
         for path in sorted(p for p in PROGRAM.rglob("*") if p.is_file() and p.suffix != ".pyc"):
             name = "words/%s" % path.relative_to(PROGRAM)
             size = self.write(control, name, path)
-            screen.say("wrote", "%-26s %5d bytes" % (name, size))
+            screen.say("wrote", "%-28s %5d bytes" % (name, size))
 
         screen.title("Its own tests, run in the sandbox")
         code, output = self.run(control, "--cwd=words", "--", "python3", "-m", "unittest", "discover",

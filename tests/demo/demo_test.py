@@ -1,5 +1,7 @@
 """The demo of ./dev run, as a newcomer sees it."""
 
+import glob
+import os
 import re
 import signal
 import subprocess
@@ -19,7 +21,6 @@ def start(*options):
 @pytest.fixture
 def data_dirs():
     """Folders that the demo left."""
-    import glob
     before = set(glob.glob("/tmp/sandboxd-*"))
     return lambda: set(glob.glob("/tmp/sandboxd-demo-*")) - before
 
@@ -33,6 +34,34 @@ def test_it_shows_a_killed_pod_and_no_line_lost():
     broke = re.search(r"broke after seq (\d+) on A, resumed at (\d+) on B", out)
     assert int(broke[2]) == int(broke[1]) + 1 < 90_000
     assert "GetCommand says running" in out and "OK" in out
+
+
+def test_the_commands_it_prints_work_when_pasted():
+    grpcurl = os.environ.get("SANDBOXD_TEST_GRPCURL")
+    if not grpcurl:
+        pytest.skip("grpcurl is not there: it takes a newer Go than Debian 12 has")
+    demo, commands = start(), []
+    for line in demo.stdout:
+        if line.startswith("  grpcurl "):
+            commands.append(line.strip())
+        if "Ctrl-C ends everything" in line:
+            break
+    env = {**os.environ, "PATH": "%s:%s" % (os.path.dirname(grpcurl), os.environ["PATH"])}
+    outputs = []
+    try:
+        for command in commands:
+            done = subprocess.run(["bash", "-c", command], env=env, capture_output=True,
+                                  encoding="utf-8", timeout=60, check=False)
+            assert done.returncode == 0, "%s\n%s" % (command, done.stderr)
+            outputs.append(done.stdout)
+    finally:
+        demo.send_signal(signal.SIGINT)
+        demo.stdout.read()
+        assert demo.wait(60) == 0
+    listed, got, ran, logs, read = outputs
+    assert "sandbox.v1.SandboxService" in listed and "STATE_RUNNING" in got
+    assert "Hello from" in ran and '"code"' not in ran
+    assert "\\n100000\\n" in logs and "raineth" in read
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -130,6 +130,8 @@ static void destroy(void *state)
 {
     struct follow *f = state;
 
+    /* Still here when its end came first and then its last bytes were enough. */
+    e2b_stream_free(f->stream);
     relay_deinit(&f->relay);
     free(f->spec);
     free(f->output.out);

@@ -202,6 +202,7 @@ static struct {
     bool cancelled;
     struct e2b_stream *stream;
     void (*readable)(struct e2b_op *op);
+    int streams; /* that are not freed */
     struct e2b_output *output;
     struct e2b_sandbox *sandbox; /* asked for by e2b_get */
 } e2b;
@@ -228,6 +229,7 @@ struct e2b_stream *e2b_stream_start(struct e2b *e, struct e2b_op *op, const char
     note_start(op, args, spec, ret);
     e2b.readable = readable;
     e2b.stream = xcalloc(1, sizeof(*e2b.stream));
+    e2b.streams++;
     buf_init(&e2b.stream->bytes, 1 << 20);
     return e2b.stream;
 }
@@ -247,6 +249,9 @@ bool e2b_stream_take(struct e2b_stream *s, size_t headroom, uint8_t **ret_base, 
 
 void e2b_stream_free(struct e2b_stream *s)
 {
+    if (s == NULL)
+        return;
+    e2b.streams--;
     buf_deinit(&s->bytes);
     free(s);
 }
@@ -339,6 +344,7 @@ static int teardown(void **state)
     assert_int_equal(call.refs, 0);
     assert_null(e2b.op);
     call.handler->destroy(call.state);
+    assert_int_equal(e2b.streams, 0);
     return 0;
 }
 
@@ -475,6 +481,17 @@ static void test_bytes_left_when_the_follower_ends_are_sent(void **state)
     assert_true(call.finished);
 }
 
+static void test_the_exit_may_be_among_the_bytes_left(void **state)
+{
+    start_logs(0, true);
+    play_events(1, 2, 0);
+    play_events(3, 4, 4);
+    play_done(CODE_OK, RECORDER_OK);
+    play_all_sent();
+    assert_int_equal(call.events, 4);
+    assert_true(call.finished);
+}
+
 static void test_a_stalled_client_takes_nothing(void **state)
 {
     start_logs(0, true);
@@ -601,6 +618,7 @@ int main(void)
         TEST(test_a_run_that_broke_before_any_event_is_run_again),
         TEST(test_logs_without_follow_end_with_the_follower),
         TEST(test_bytes_left_when_the_follower_ends_are_sent),
+        TEST(test_the_exit_may_be_among_the_bytes_left),
         TEST(test_a_stalled_client_takes_nothing),
         TEST(test_verdicts_of_the_recorder),
         TEST(test_a_tampered_journal_is_data_loss),

@@ -11,9 +11,8 @@
 #include "recorder/v1/recorder.pb-c.h"
 #include "sandbox/v1/commands.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
-#include "service/app.h"
-#include "service/e2b/e2b.h"
 #include "service/handlers/command_frames.h"
+#include "service/handlers/operation.h"
 #include "service/handlers/recorder_result.h"
 #include "service/handlers/validate.h"
 
@@ -31,66 +30,50 @@ enum {
 
 /* One verb on its way. */
 struct verb {
-    struct call *call; /* borrowed: it owns this */
-    struct e2b_op op;
+    struct operation o;
     struct e2b_output output;
     char command_id[VALIDATE_ID_MAX + 1];
     size_t page_size;               /* of ListCommands */
     void (*answer)(struct verb *v); /* the verb went well: v->output holds what it printed */
 };
 
-static void verb_destroy(void *state)
+static void verb_release(struct operation *o)
 {
-    struct verb *v = state;
+    struct verb *v = container_of(o, struct verb, o);
 
     free(v->output.out);
     free(v);
 }
 
-static void verb_gone(void *state)
+/* The verb ran; how it went is in its exit code. */
+static void verb_answer(struct operation *o)
 {
-    struct verb *v = state;
+    struct verb *v = container_of(o, struct verb, o);
+    struct status st;
 
-    e2b_cancel(&v->op); /* its done finishes the call */
-}
-
-static const struct call_handler verb_handler = {.on_gone = verb_gone, .destroy = verb_destroy};
-
-static void verb_done(struct e2b_op *op)
-{
-    struct verb *v = container_of(op, struct verb, op);
-    struct call *c = v->call;
-    struct status st = op->st;
-
-    if (st.code != CODE_OK ||
-        recorder_result(&v->output, v->command_id, NULL, &st) != RECORDER_RESULT_OK)
-        call_finish(c, &st);
-    else
+    if (recorder_result(&v->output, v->command_id, NULL, &st) == RECORDER_RESULT_OK)
         v->answer(v);
-    call_unref(c);
+    else
+        call_finish(o->call, &st);
 }
 
 static struct verb *verb_new(struct call *c, const char *command_id, void (*answer)(struct verb *v))
 {
     struct verb *v = xcalloc(1, sizeof(*v));
 
-    v->call = c;
+    v->o.answer = verb_answer;
+    v->o.release = verb_release;
     v->answer = answer;
     snprintf(v->command_id, sizeof(v->command_id), "%s", command_id);
-    call_set_handler(c, &verb_handler, v);
+    operation_begin(&v->o, c);
     return v;
 }
 
 static void verb_start(struct verb *v, const char *sandbox_id, const char *const *args,
                        const uint8_t *spec, size_t spec_len, bool idempotent)
 {
-    const struct app *app = call_app(v->call);
-
-    v->op.executor = call_executor(v->call);
-    v->op.done = verb_done;
-    v->op.deadline_ns = call_deadline_ns(v->call);
-    call_ref(v->call);
-    e2b_verb(app->e2b, &v->op, sandbox_id, args, spec, spec_len, idempotent, &v->output);
+    e2b_verb(operation_e2b(&v->o), &v->o.op, sandbox_id, args, spec, spec_len, idempotent,
+             &v->output);
 }
 
 static bool check_ids(const char *sandbox_id, const char *command_id, struct status *st)
@@ -105,7 +88,7 @@ static void finish_corrupt(struct verb *v, const char *what)
     status_set(&st, CODE_DATA_LOSS, SANDBOX__V1__ERROR_REASON__ERROR_REASON_JOURNAL_CORRUPT,
                "the recorder's %s does not hold together: it was changed from inside the sandbox",
                what);
-    call_finish(v->call, &st);
+    call_finish(v->o.call, &st);
 }
 
 /* --- GetCommand --- */
@@ -121,7 +104,7 @@ static void answer_get(struct verb *v)
         return;
     }
     m.command = frames.items[0];
-    call_reply(v->call, &m.base);
+    call_reply(v->o.call, &m.base);
 }
 
 void get_command_start(struct call *c, const ProtobufCMessage *message)
@@ -178,7 +161,7 @@ static void answer_list(struct verb *v)
         m.next_page_token = token;
         m.n_commands = v->page_size;
     }
-    call_reply(v->call, &m.base);
+    call_reply(v->o.call, &m.base);
 }
 
 void list_commands_start(struct call *c, const ProtobufCMessage *message)
@@ -228,7 +211,7 @@ static void answer_input(struct verb *v)
     Sandbox__V1__SendInputResponse m = SANDBOX__V1__SEND_INPUT_RESPONSE__INIT;
 
     if (read_number(v, &m.offset))
-        call_reply(v->call, &m.base);
+        call_reply(v->o.call, &m.base);
     else
         finish_corrupt(v, "answer");
 }
@@ -295,7 +278,7 @@ static void answer_signal(struct verb *v)
 {
     Sandbox__V1__SignalCommandResponse m = SANDBOX__V1__SIGNAL_COMMAND_RESPONSE__INIT;
 
-    call_reply(v->call, &m.base);
+    call_reply(v->o.call, &m.base);
 }
 
 static const char *target_name(Sandbox__V1__SignalCommandRequest__Target target)
@@ -345,7 +328,7 @@ static void answer_ack(struct verb *v)
     Sandbox__V1__AckLogsResponse m = SANDBOX__V1__ACK_LOGS_RESPONSE__INIT;
 
     if (read_number(v, &m.acked_seq))
-        call_reply(v->call, &m.base);
+        call_reply(v->o.call, &m.base);
     else
         finish_corrupt(v, "answer");
 }

@@ -6,13 +6,16 @@ the pod to the sandbox is cut in the middle of a frame. Each at SANDBOXD_CHAOS_R
 a run is printed; SANDBOXD_CHAOS_SEED repeats it.
 """
 
+import base64
+import json
 import os
 import random
 import signal
+import subprocess
 import time
 
 import pytest
-from harness import api, faults, follow, leftovers
+from harness import api, faults, follow, leftovers, programs
 from harness.service import Service
 
 ROUNDS = int(os.environ.get("SANDBOXD_CHAOS_ROUNDS", "200"))
@@ -157,6 +160,33 @@ def test_pods_are_killed_while_a_record_is_read(mortal, record, sandbox, dice):
     events = follow.follow_through(service.addresses, sandbox, record, tries=3 * ROUNDS + 10,
                                    on_response=breaker.on_response, on_break=revive)
     check_record(events, breaker)
+
+
+def test_pods_are_killed_while_sandboxctl_follows(mortal, ticker, sandbox, dice):
+    """The C client on its own: it finds the way by itself, and says so."""
+    service, kill, revive = mortal
+    name, stop = ticker
+    rounds = max(ROUNDS // 4, 2)
+    child = subprocess.Popen(
+        [programs.find("client/sandboxctl"), "--address=" + ",".join(service.addresses), "-o", "json",
+         "logs", "-f", sandbox, name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+    carrier, at, out, err, resumes, exited = service.addresses[0], dice.randint(1, 100), b"", b"", 0, None
+    for n, line in enumerate(child.stdout):
+        said = json.loads(line)
+        out += base64.b64decode(said.get("stdout", ""))
+        err += base64.b64decode(said.get("stderr", ""))
+        exited = said.get("exited", exited)
+        if "resume" in said:
+            resumes += 1
+            revive(carrier, None, None)  # the one that was killed
+            carrier = said["resume"]["to"]
+            at = n + dice.randint(1, 100)
+            if resumes == rounds:
+                stop()
+        elif n == at and resumes < rounds:
+            kill(carrier)
+    assert child.wait() == 0 and resumes == rounds
+    assert out == numbered(int(err.split()[1])) and exited["reason"] == "REASON_EXITED"
 
 
 # --- the follower dies ---

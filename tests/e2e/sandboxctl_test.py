@@ -2,6 +2,8 @@
 
 import base64
 import json
+import os
+import re
 import signal
 import subprocess
 import time
@@ -113,6 +115,34 @@ def test_a_stream_goes_on_through_another_pod(local, sandbox):
         assert (b"".join(first) + out).split() == [b"%d" % n for n in range(1, 301)]
         assert child.returncode == 0
         assert service.addresses[0] in err.decode() and service.addresses[1] in err.decode()
+
+
+def test_a_stream_leaves_a_pod_that_falls_silent(local, sandbox):
+    """A pod that hangs says nothing at all: its missing heartbeats do."""
+    with Service(local, count=2, options=["--heartbeat-interval=200ms"]) as service:
+        control = Control(service.addresses)
+        child = control.start("--heartbeat=200ms", "run", sandbox,
+                              "for i in $(seq 300); do echo $i; sleep 0.01; done")
+        first = [child.stdout.readline() for _ in range(20)]
+        os.kill(service.pods[0].pid, signal.SIGSTOP)
+        try:
+            out, err = child.communicate(timeout=60)
+        finally:
+            os.kill(service.pods[0].pid, signal.SIGCONT)
+        assert (b"".join(first) + out).split() == [b"%d" % n for n in range(1, 301)]
+        assert child.returncode == 0 and service.addresses[1] in err.decode()
+
+
+def test_the_session_in_the_readme_works_as_it_stands(service):
+    readme = programs.find("README.md").read_text(encoding="utf-8")
+    session = re.search(r"own client.*?\n\n((?:    [^\n]+\n)+)", readme, re.DOTALL).group(1)
+    assert session.count("sandboxctl ") == 4
+    script = session.replace("localhost:50051,localhost:50052", ",".join(service.addresses))
+    path = "%s:%s" % (programs.find("client/sandboxctl").parent, os.environ["PATH"])
+    done = subprocess.run(["bash", "-euo", "pipefail", "-c", script], timeout=60, check=False,
+                          env={**os.environ, "PATH": path}, capture_output=True, encoding="utf-8")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "Hello from a sandbox\n"
 
 
 def test_it_says_who_does_not_answer(sandbox):

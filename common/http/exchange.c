@@ -192,16 +192,30 @@ void http_reply(struct http_exchange *x, int status, const char *type, const voi
     http_end(x);
 }
 
-void http_abort(struct http_exchange *x)
+static void reset_on_close(const struct http_exchange *x)
 {
     struct linger now = {.l_onoff = 1, .l_linger = 0};
 
+    setsockopt(x->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+}
+
+void http_abort(struct http_exchange *x)
+{
     if (x->state == CONN_CLOSED)
         return;
     http_conn_flush(x);
     /* Only a reset tells such a body's end from the end of the connection. */
     if (x->until_close)
-        setsockopt(x->io.fd, SOL_SOCKET, SO_LINGER, &now, sizeof(now));
+        reset_on_close(x);
+    http_conn_detach(x, true);
+}
+
+void http_reset(struct http_exchange *x)
+{
+    if (x->state == CONN_CLOSED)
+        return;
+    http_conn_flush(x);
+    reset_on_close(x);
     http_conn_detach(x, true);
 }
 

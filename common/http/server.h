@@ -3,7 +3,8 @@
  *
  * An exchange begins with the request callback, when the head is complete. It ends in one of two
  * ways, and after that the exchange is not touched any more:
- *   - the handler ends it: http_end(), http_reply(), http_abort() or http_hijack();
+ *   - the handler ends it: http_end(), http_reply(), http_abort(), http_reset() or
+ *     http_hijack();
  *   - the peer does (or the server is freed): the handler's gone() is called.
  *
  * The body arrives piece by piece and may be paused; the response may begin, and even end, before
@@ -86,6 +87,11 @@ void http_reply(struct http_exchange *x, int status, const char *type, const voi
                 size_t len);
 /* Cuts the connection: the peer sees a response that is not complete. */
 void http_abort(struct http_exchange *x);
+/*
+ * The same, with a reset: nothing stands behind the connection any more. Some clients tell a
+ * connection that was lost from an answer that is broken by this alone.
+ */
+void http_reset(struct http_exchange *x);
 /*
  * Gives the socket away. *ret_in receives (takes over) the bytes that were read behind the request,
  * *ret_out those of the response that are not sent yet; both are initialised here.

@@ -81,7 +81,7 @@ static void on_cut(struct proxied *p)
     struct relay *r = container_of(p, struct relay, proxied);
 
     if (r->responded)
-        http_abort(r->x);
+        http_reset(r->x);
     else
         edge_not_found(r->x, r->sandbox->id);
     relay_free(r);

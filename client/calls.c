@@ -36,6 +36,9 @@ UNARY(sandbox_get_command, GetCommand, UNARY_QUICK)
 UNARY(sandbox_list_commands, ListCommands, UNARY_QUICK)
 UNARY(sandbox_send_input, SendInput, UNARY_ONCE)
 UNARY(sandbox_signal_command, SignalCommand, UNARY_ONCE)
+UNARY(sandbox_wait_command, WaitCommand, UNARY_AGAIN)
+UNARY(sandbox_resize_terminal, ResizeTerminal, UNARY_QUICK)
+UNARY(sandbox_prune_commands, PruneCommands, UNARY_AGAIN)
 UNARY(sandbox_ack_logs, AckLogs, UNARY_QUICK)
 
 bool sandbox_create(struct sandbox_client *client, const Sandbox__V1__CreateSandboxRequest *request,

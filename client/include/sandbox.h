@@ -206,6 +206,19 @@ bool sandbox_signal_command(struct sandbox_client *client,
                             const Sandbox__V1__SignalCommandRequest *request,
                             Sandbox__V1__SignalCommandResponse **ret, struct sandbox_error *err);
 
+/* Waits for the command's end, at most for call_timeout_ms: see `done`. */
+bool sandbox_wait_command(struct sandbox_client *client,
+                          const Sandbox__V1__WaitCommandRequest *request,
+                          Sandbox__V1__WaitCommandResponse **ret, struct sandbox_error *err);
+
+bool sandbox_resize_terminal(struct sandbox_client *client,
+                             const Sandbox__V1__ResizeTerminalRequest *request,
+                             Sandbox__V1__ResizeTerminalResponse **ret, struct sandbox_error *err);
+
+bool sandbox_prune_commands(struct sandbox_client *client,
+                            const Sandbox__V1__PruneCommandsRequest *request,
+                            Sandbox__V1__PruneCommandsResponse **ret, struct sandbox_error *err);
+
 /* sandbox_run() acknowledges by itself; this is for those who read with sandbox_logs(). */
 bool sandbox_ack_logs(struct sandbox_client *client, const Sandbox__V1__AckLogsRequest *request,
                       Sandbox__V1__AckLogsResponse **ret, struct sandbox_error *err);

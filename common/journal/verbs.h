@@ -24,20 +24,45 @@
  *                           where to stop: after `exited` (default), after `closed`, or after
  *                           what is recorded at this moment
  *     --text                output events as Text instead of bytes
+ *     --lines               output in whole lines (sandbox.v1.LogsRequest.whole_lines)
+ *     --tail-events=N, --tail-lines=N, --tail-bytes=N
+ *                           starts so much before the end; 0: at the end. The later of this and
+ *                           --from counts
+ *     --since=NS            only events of this time (ns since 1970) or later
+ *     --before=NS           ends before the first event of this time or later
+ *     --streams=LIST        output of these alone: stdout, stderr, terminal, with commas between
+ *     --limit-bytes=N       ends with the event that makes it so much output, or more
  *     --no-progress-reader  does not count as a reader that KEEP_UP waits for
+ *     With any of tail, since and streams there are gaps in the sequence. Between frames there may
+ *     be marks, see FOLLOW_MARK_SEEN; every follower that comes to its own end writes
+ *     FOLLOW_MARK_END last.
+ *   watch --spec=FILE [--follow] [--text] [--lines] [--streams] [--since] [--before]
+ *                           all commands: those recorded merged by time, then as they come. Writes
+ *                           frames that hold a sandbox.v1.LogsResponse each: events of one command
+ *                           with command_id and last_seq, and the cursor behind them; --limit-bytes
+ *                           as above. Ends with FOLLOW_MARK_END
+ *   wait --id=ID --until=exited|closed --timeout-ms=N
+ *                           waits, then prints what `show` does
  *   input --id=ID --spec=FILE
- *                           writes an InputSpec to the command's stdin; prints the offset (decimal)
+ *                           writes an InputSpec to the command's stdin or terminal; prints the
+ *                           offset (decimal), also with INPUT_GAP and STDIN_FULL
  *   signal --id=ID --signal=N --target=process|group|tree
+ *   resize --id=ID --cols=N --rows=N
  *   ack --id=ID --seq=N     prints the highest acknowledged event (decimal)
- *   input, signal and ack also take --sandbox=ID, the sandbox they mean: a command of another one
- * is then refused (RECORDER_FOREIGN). Without it they take any.
+ *   input, signal, resize and ack also take --sandbox=ID, the sandbox they mean: a command of
+ *   another one is then refused (RECORDER_FOREIGN). Without it they take any.
  *
  *   show --id=ID            prints one frame holding a sandbox.v1.Command
- *   list [--after=TOKEN] [--limit=N]
+ *   list [--after=TOKEN] [--limit=N] [--state=NAME]… [--label=KEY=VALUE]…
  *                           prints one such frame per command, oldest first. The order is by start
  *                           time, then id; TOKEN is "<start time ns>:<id>" of the last one seen;
  *                           args and env_names are cut after 4096 bytes each, so that a page is
- * small version                 prints the version and the journal format version
+ *                           small. NAME: starting, running, exited, closed
+ *   prune [--max-commands=N] [--max-bytes=N] [--max-age-ms=N] [--set]
+ *                           removes the output of closed commands, oldest first, until it is within
+ *                           what is given, or else was set; prints how many, a space, how many
+ *                           bytes. --set keeps the limits in the state directory
+ *   version                 prints the version and the journal format version
  *
  * Every verb that fails writes one sentence in UTF-8 to stderr.
  */
@@ -62,5 +87,17 @@ enum recorder_exit {
     RECORDER_OUT_OF_RANGE = 11, /* ack beyond the last event */
     RECORDER_FOREIGN = 12, /* the id belongs to the sandbox this one was made from: it can be read
                               (follow, show) but neither joined nor driven */
+    RECORDER_INPUT_GAP = 13,   /* input beyond what was written so far */
+    RECORDER_EXPIRED = 14,     /* its output was removed */
+    RECORDER_NO_TERMINAL = 15, /* it has none to be resized */
     /* 126 and 127 are the shell's: the recorder is not installed, or cannot run. */
+};
+
+/*
+ * What stands between a follower's frames, each a protobuf field of its own, so that the bytes stay
+ * a valid message: a tag, then a varint.
+ */
+enum {
+    FOLLOW_MARK_SEEN = 0x10, /* the last event considered, left out or not (last_seq) */
+    FOLLOW_MARK_END = 0x78,  /* 1: the view is complete */
 };

@@ -12,6 +12,7 @@
 #include "sandbox/v1/commands.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/handlers/command_frames.h"
+#include "service/handlers/not_yet.h"
 #include "service/handlers/operation.h"
 #include "service/handlers/recorder_result.h"
 #include "service/handlers/validate.h"
@@ -171,7 +172,8 @@ void list_commands_start(struct call *c, const ProtobufCMessage *message)
     char limit[32], after[VALIDATE_ID_MAX + 40];
     const char *args[] = {"list", limit, NULL, NULL};
 
-    if (!validate_id("sandbox_id", r->sandbox_id, &st) || !check_page_token(r->page_token, &st)) {
+    if (!validate_id("sandbox_id", r->sandbox_id, &st) || !check_page_token(r->page_token, &st) ||
+        !not_yet(r->n_states > 0, "states", &st) || !not_yet(r->n_labels > 0, "labels", &st)) {
         call_finish(c, &st);
         return;
     }
@@ -259,7 +261,9 @@ void send_input_start(struct call *c, const ProtobufCMessage *message)
     char who[VALIDATE_ID_MAX + 8];
     size_t len;
 
-    if (!check_ids(r->sandbox_id, r->command_id, &st) || !check_input(r, &st)) {
+    if (!check_ids(r->sandbox_id, r->command_id, &st) || !check_input(r, &st) ||
+        !not_yet(r->position_case == SANDBOX__V1__SEND_INPUT_REQUEST__POSITION_OFFSET, "offset",
+                 &st)) {
         call_finish(c, &st);
         return;
     }
@@ -350,4 +354,29 @@ void ack_logs_start(struct call *c, const ProtobufCMessage *message)
     snprintf(seq, sizeof(seq), "--seq=%" PRIu64, r->seq);
     verb_start(verb_new(c, r->command_id, answer_ack), r->sandbox_id,
                (const char *[]){"ack", who, seq, NULL}, NULL, 0, true);
+}
+
+/* --- not yet --- */
+
+static void refuse(struct call *c, const char *method)
+{
+    struct status st = STATUS_INIT;
+
+    not_yet(true, method, &st);
+    call_finish(c, &st);
+}
+
+void wait_command_start(struct call *c, const ProtobufCMessage *message)
+{
+    refuse(c, "WaitCommand");
+}
+
+void resize_terminal_start(struct call *c, const ProtobufCMessage *message)
+{
+    refuse(c, "ResizeTerminal");
+}
+
+void prune_commands_start(struct call *c, const ProtobufCMessage *message)
+{
+    refuse(c, "PruneCommands");
 }

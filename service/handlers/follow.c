@@ -23,6 +23,7 @@
 #include "service/config.h"
 #include "service/e2b/e2b.h"
 #include "service/handlers/command_spec.h"
+#include "service/handlers/not_yet.h"
 #include "service/handlers/recorder_result.h"
 #include "service/handlers/relay.h"
 #include "service/handlers/validate.h"
@@ -572,6 +573,25 @@ static void follow_begin(struct follow *f, bool announce)
     open_follower(f);
 }
 
+static bool check_run(const Sandbox__V1__RunCommandRequest *r, struct status *st)
+{
+    return not_yet(r->pty != NULL, "pty", st) && not_yet(r->n_labels > 0, "labels", st) &&
+           not_yet(r->idle_timeout != NULL, "idle_timeout", st) &&
+           not_yet(r->kill_grace != NULL, "kill_grace", st) &&
+           not_yet(r->limits != NULL, "limits", st);
+}
+
+static bool check_logs(const Sandbox__V1__LogsRequest *r, struct status *st)
+{
+    return not_yet(r->command_id[0] == '\0', "an empty command_id", st) &&
+           not_yet(r->source > SANDBOX__V1__SOURCE__SOURCE_COMMANDS, "source", st) &&
+           not_yet(r->cursor.len > 0, "cursor", st) && not_yet(r->tail != NULL, "tail", st) &&
+           not_yet(r->since != NULL, "since", st) && not_yet(r->before != NULL, "before", st) &&
+           not_yet(r->n_streams > 0, "streams", st) &&
+           not_yet(r->limit_bytes > 0, "limit_bytes", st) &&
+           not_yet(r->whole_lines, "whole_lines", st);
+}
+
 void run_command_start(struct call *c, const ProtobufCMessage *message)
 {
     const Sandbox__V1__RunCommandRequest *r = (const Sandbox__V1__RunCommandRequest *)message;
@@ -581,7 +601,8 @@ void run_command_start(struct call *c, const ProtobufCMessage *message)
 
     if (!validate_id("sandbox_id", r->sandbox_id, &st) ||
         !validate_optional_id("command_id", r->command_id, &st) ||
-        !check_view(r->encoding, r->until, &st) || !check_on_disconnect(r->on_disconnect, &st)) {
+        !check_view(r->encoding, r->until, &st) || !check_on_disconnect(r->on_disconnect, &st) ||
+        !check_run(r, &st)) {
         call_finish(c, &st);
         return;
     }
@@ -607,7 +628,7 @@ void logs_start(struct call *c, const ProtobufCMessage *message)
     const Sandbox__V1__LogsRequest *r = (const Sandbox__V1__LogsRequest *)message;
     struct status st = STATUS_INIT;
 
-    if (!validate_id("sandbox_id", r->sandbox_id, &st) ||
+    if (!validate_id("sandbox_id", r->sandbox_id, &st) || !check_logs(r, &st) ||
         !validate_id("command_id", r->command_id, &st) || !check_view(r->encoding, r->until, &st)) {
         call_finish(c, &st);
         return;

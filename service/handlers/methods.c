@@ -30,8 +30,11 @@ const struct method methods[] = {
     {SANDBOX, "Logs", METHOD_SERVER_STREAM, logs_start},
     {SANDBOX, "GetCommand", METHOD_UNARY, get_command_start},
     {SANDBOX, "ListCommands", METHOD_UNARY, list_commands_start},
+    {SANDBOX, "WaitCommand", METHOD_UNARY, wait_command_start},
     {SANDBOX, "SendInput", METHOD_UNARY, send_input_start},
     {SANDBOX, "SignalCommand", METHOD_UNARY, signal_command_start},
+    {SANDBOX, "ResizeTerminal", METHOD_UNARY, resize_terminal_start},
+    {SANDBOX, "PruneCommands", METHOD_UNARY, prune_commands_start},
     {SANDBOX, "AckLogs", METHOD_UNARY, ack_logs_start},
 
     {HEALTH, "Check", METHOD_UNARY, health_check_start},

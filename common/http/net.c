@@ -89,26 +89,31 @@ bool net_listen_tcp(const char *address, int *ret_fd, struct status *st)
     return true;
 }
 
-static bool unix_address(const char *path, union address *a, struct status *st)
+/* A unix socket, and the address it is to have or to reach. -1 with a status on failure. */
+static int unix_socket(const char *path, int type, union address *ret, struct status *st)
 {
-    memset(a, 0, sizeof(*a));
-    a->path.sun_family = AF_UNIX;
-    if (strlen(path) >= sizeof(a->path.sun_path))
-        return status_set(st, CODE_INVALID_ARGUMENT, 0, "the socket path %s is too long", path);
-    strcpy(a->path.sun_path, path);
-    return true;
+    int fd;
+
+    memset(ret, 0, sizeof(*ret));
+    ret->path.sun_family = AF_UNIX;
+    if (strlen(path) >= sizeof(ret->path.sun_path)) {
+        status_set(st, CODE_INVALID_ARGUMENT, 0, "the socket path %s is too long", path);
+        return -1;
+    }
+    strcpy(ret->path.sun_path, path);
+    fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd < 0)
+        status_set(st, CODE_INTERNAL, 0, "no socket: %s", strerror(errno));
+    return fd;
 }
 
 bool net_listen_unix(const char *path, int type, int *ret_fd, struct status *st)
 {
-    AUTO_CLOSE int fd = -1;
     union address a;
+    AUTO_CLOSE int fd = unix_socket(path, type, &a, st);
 
-    if (!unix_address(path, &a, st))
-        return false;
-    fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return status_set(st, CODE_INTERNAL, 0, "no socket: %s", strerror(errno));
+        return false;
     unlink(path);
     if (bind(fd, &a.any, sizeof(a.path)) < 0 || listen(fd, SOMAXCONN) < 0)
         return status_set(st, CODE_UNAVAILABLE, 0, "cannot listen on %s: %s", path,
@@ -119,14 +124,11 @@ bool net_listen_unix(const char *path, int type, int *ret_fd, struct status *st)
 
 bool net_connect_unix(const char *path, int type, int *ret_fd, struct status *st)
 {
-    AUTO_CLOSE int fd = -1;
     union address a;
+    AUTO_CLOSE int fd = unix_socket(path, type, &a, st);
 
-    if (!unix_address(path, &a, st))
-        return false;
-    fd = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return status_set(st, CODE_INTERNAL, 0, "no socket: %s", strerror(errno));
+        return false;
     /* A unix connect is done at once or refused: EAGAIN means that the backlog is full. */
     if (connect(fd, &a.any, sizeof(a.path)) < 0)
         return status_set(st, CODE_UNAVAILABLE, 0, "cannot connect to %s: %s", path,

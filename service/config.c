@@ -32,6 +32,7 @@ static struct config defaults(void)
         .heartbeat_ms = 15 * 1000,
         .keepalive_ms = 60 * 1000,
         .connection_age_grace_ms = 60 * 1000,
+        .drain_spread_ms = 5 * 1000,
         .drain_budget_ms = 20 * 1000,
         .log_level = "info",
         .e2b_domain = "e2b.app",
@@ -113,6 +114,12 @@ static enum options_result read_options(struct config *c, int argc, char **argv,
          "DURATION",
          "At SIGTERM health fails at once, and calls are still taken for this time, until load "
          "balancers have noticed. Default: 0s."},
+        {"drain-spread", 0, "SANDBOXD_DRAIN_SPREAD", OPTION_DURATION, &c->drain_spread_ms,
+         "DURATION",
+         "From SIGTERM on streams are told to go on at another pod, each at some moment within "
+         "this "
+         "time, so that they do not all arrive there at once. Default: 5s.",
+         .max = 3600 * 1000},
         {"drain-budget", 0, "SANDBOXD_DRAIN_BUDGET", OPTION_DURATION, &c->drain_budget_ms,
          "DURATION", "Then calls have so long to end before they are cut off. Default: 20s."},
         {"log-level", 0, "SANDBOXD_LOG_LEVEL", OPTION_STRING, &c->log_level, "LEVEL",

@@ -20,6 +20,7 @@ struct config {
     int64_t connection_age_ms; /* 0: connections live on */
     int64_t connection_age_grace_ms;
     int64_t drain_settle_ms; /* still accepting calls, for load balancers to notice */
+    int64_t drain_spread_ms; /* streams are sent to other pods over this time */
     int64_t drain_budget_ms; /* then calls have so long to end */
     const char *log_level;   /* debug, info, warn or error */
 

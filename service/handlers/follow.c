@@ -86,6 +86,7 @@ struct follow {
     int kills;               /* tried so far */
     struct call_timer heartbeat;
     struct call_timer again;
+    struct call_timer leave; /* the pod drains, and it is this stream's turn */
 };
 
 static void follow_step(struct follow *f);
@@ -497,9 +498,8 @@ static void on_gone(void *state)
     finish_failed(f, st);
 }
 
-static void on_drain(void *state)
+static void leave_pod(struct follow *f)
 {
-    struct follow *f = state;
     struct status st;
 
     if (f->state == FOLLOW_KILLING)
@@ -510,6 +510,24 @@ static void on_drain(void *state)
                f->relay.check.last_seq + 1);
     st.retry_ms = 1;
     finish_failed(f, st);
+}
+
+static void on_leave(struct call_timer *timer)
+{
+    leave_pod(container_of(timer, struct follow, leave));
+}
+
+/* Thousands of streams that all moved at once would fall upon the other pods. */
+static void on_drain(void *state)
+{
+    struct follow *f = state;
+    uint32_t spread_ms = (uint32_t)f->app->config->drain_spread_ms;
+
+    if (spread_ms == 0)
+        leave_pod(f);
+    else
+        call_timer_start(f->call, &f->leave,
+                         clock_monotonic_ns() + arc4random_uniform(spread_ms) * NS_PER_MS);
 }
 
 static const struct call_handler handler = {
@@ -557,6 +575,7 @@ static struct follow *follow_new(struct call *c, const char *sandbox_id, const c
     f->app = call_app(c);
     f->heartbeat.run = on_heartbeat;
     f->again.run = on_again;
+    f->leave.run = on_leave;
     snprintf(f->sandbox_id, sizeof(f->sandbox_id), "%s", sandbox_id);
     snprintf(f->command_id, sizeof(f->command_id), "%s", command_id);
     relay_init(&f->relay, from_seq);

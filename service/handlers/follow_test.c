@@ -584,7 +584,7 @@ static void test_draining_says_where_to_go_on(void **state)
     play_events(1, 3, 0);
     play_all_sent();
     call.handler->on_drain(call.state);
-    assert_int_equal(call.verdict.code, CODE_UNAVAILABLE);
+    assert_int_equal(call.verdict.code, CODE_UNAVAILABLE); /* no spread is set */
     assert_int_equal(call.verdict.reason, SANDBOX__V1__ERROR_REASON__ERROR_REASON_POD_DRAINING);
     assert_true(call.verdict.retry_ms > 0);
     assert_string_equal(call.verdict.detail[1].value, "3");

@@ -112,6 +112,38 @@ def test_a_drain_tells_streams_where_to_go_on(local, sandbox):
         assert bytes(rest.out) == b"".join(b"%d\n" % n for n in range(1, 301))
 
 
+def test_a_drain_spreads_the_streams_over_time(local, sandbox):
+    """They must not all come to the other pods at the same moment."""
+    with Service(local, count=1, options=["--drain-spread=2s"]) as service:
+        stub = service.stub(0)
+        streams = [stub.RunCommand(api.RunCommandRequest(
+            sandbox_id=sandbox, command_id="spread", shell="sleep 60"), timeout=60)
+            for _ in range(24)]
+        for stream in streams:
+            next(stream)
+        ends = []
+
+        def wait(stream):
+            try:
+                for _ in stream:
+                    pass
+            except grpc.RpcError as error:
+                ends.append((time.monotonic(), error.code()))
+
+        threads = [threading.Thread(target=wait, args=(stream,)) for stream in streams]
+        for thread in threads:
+            thread.start()
+        service.pods[0].terminate()
+        for thread in threads:
+            thread.join()
+        assert {code for _, code in ends} == {grpc.StatusCode.UNAVAILABLE}
+        # All within one tenth of the time: once in 10^22 runs if they are spread.
+        assert max(ends)[0] - min(ends)[0] > 0.2
+    with Service(local, count=1) as service:
+        service.stub(0).SignalCommand(api.SignalCommandRequest(
+            sandbox_id=sandbox, command_id="spread", signal=9), timeout=30)
+
+
 def test_a_drain_lets_unary_calls_finish(local, sandbox):
     with Service(local, count=1) as service:
         stub = service.stub(0)

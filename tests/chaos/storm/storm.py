@@ -2,7 +2,7 @@
 
     readers ── Envoy ── three pods ── Toxiproxy ── e2b-local ── sandboxes
 
-At random points pods are killed and stopped, connections to E2B are cut in the middle of a frame, E2B refuses,
+At random points pods are killed, drained and stopped, connections to E2B are cut in the middle of a frame, E2B refuses,
 followers in the sandboxes are killed, readers stall and reconnect. In the end every reader must have every
 line of its command once and in order, and nothing may be left over. The last line says so:
 
@@ -110,7 +110,7 @@ class Storm:
         self.service = Service(
             self.local, "http://" + self.wire.address, count=PODS,
             options=["--heartbeat-interval=%dms" % (HEARTBEAT_S * 1000), "--follower-lease=30s",
-                     "--drain-budget=2s"])
+                     "--drain-spread=500ms", "--drain-budget=2s"])
         self.service.__enter__()
         addresses = self.service.addresses
         if self.options.envoy:
@@ -151,6 +151,13 @@ class Storm:
 
     def pod_killed(self):
         self.service.restart(self.dice.randrange(PODS))
+        return True
+
+    def pod_drained(self):
+        pod = self.dice.choice(self.service.pods)
+        pod.terminate()
+        pod.process.wait(30)
+        self.service.restart(self.service.pods.index(pod))
         return True
 
     def pod_stopped(self):
@@ -195,8 +202,8 @@ class Storm:
 
     @property
     def kinds(self):
-        return [self.pod_killed, self.pod_stopped, self.connections_cut, self.e2b_refuses,
-                self.follower_killed, self.reader_stalls, self.reader_reconnects]
+        return [self.pod_killed, self.pod_drained, self.pod_stopped, self.connections_cut,
+                self.e2b_refuses, self.follower_killed, self.reader_stalls, self.reader_reconnects]
 
     # --- how it goes ---
 

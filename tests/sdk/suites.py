@@ -1,0 +1,270 @@
+"""E2B's own SDK test suites, fetched beforehand, against e2b-local: a table per file, in Markdown.
+
+    ./dev suites CHECKOUT [js] [python] [async] [--match WORD]
+
+CHECKOUT is a work tree of E2B's repository (packages/js-sdk and packages/python-sdk); what the
+suites need is installed there. Files whose tests speak to a mock run without a backend, as they
+expect the default addresses.
+
+Exits with 1 when a test failed that NOT_APPLICABLE does not name.
+"""
+
+import argparse
+import fnmatch
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree
+from collections import defaultdict
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from harness import programs  # noqa: E402
+
+# What a sandbox made of processes cannot do, or what takes a world outside: (suite, file, test) as
+# shell patterns, and why.
+BUILD = "builds a VM image from a template"
+DEFAULTS = "expects E2B's cloud as the address"
+NOT_APPLICABLE = [
+    ("js", "template/build.test.ts", "*", BUILD),
+    ("js", "template/backgroundBuild.test.ts", "*", BUILD),
+    ("js", "template/methods/*", "*", BUILD),
+    ("js", "template/tags.test.ts", "*", BUILD),
+    ("*", "*/template_*/test_build", "*", BUILD),
+    ("*", "*/template_*/test_background_build", "*", BUILD),
+    ("*", "*/template_*/methods/*", "*", BUILD),
+    ("*", "*/template_*/test_tags/*", "*", BUILD),
+    ("*", "*/test_config_propagation", "test_connect_sets_stable_host_routing_headers", DEFAULTS),
+]
+
+JS_PACKAGES = ["@types/node", "@types/platform", "dotenv", "error-stack-parser-es", "msw", "vitest"]
+JS_CONFIG = """
+import { defineConfig } from 'vitest/config'
+export default defineConfig({
+  test: {
+    include: (process.env.SUITE_FILES ?? '').split(' '),
+    isolate: true,
+    globals: false,
+    testTimeout: 60_000,
+    environment: 'node',
+    maxWorkers: 3,
+    setupFiles: ['tests/globalFetchFallback.setup.ts'],
+    env: process.env,
+  },
+})
+"""
+# What of the tests speaks to a backend is told by the fixtures it takes.
+JS_BACKEND = re.compile(r"\bsandboxTest\b|buildTemplateTest")
+JS_BACKEND_TOO = {"sandbox/create.test.ts", "sandbox/lifecyclePayload.test.ts",
+                  "template/backgroundBuild.test.ts", "template/exists.test.ts"}
+JS_MOCKED = {"template/stacktrace.test.ts"}
+
+
+def run(command, cwd, env=None, timeout=1800):
+    inherited = {k: v for k, v in os.environ.items() if not k.startswith("E2B_")}
+    return subprocess.run([str(c) for c in command], cwd=cwd, env={**inherited, **(env or {})},
+                          stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                          stderr=subprocess.STDOUT, timeout=timeout, check=False, encoding="utf-8",
+                          errors="replace")
+
+
+class Results:
+    """(suite, file) -> {test: (outcome, message)}"""
+
+    def __init__(self):
+        self.files = defaultdict(dict)
+
+    def add(self, suite, name, test, outcome, message=""):
+        self.files[suite, name][test] = (outcome, message)
+
+    def reason(self, suite, name, test):
+        for a_suite, a_file, a_test, reason in NOT_APPLICABLE:
+            if all(fnmatch.fnmatch(value, pattern) for value, pattern in
+                   ((suite, a_suite), (name, a_file), (test, a_test))):
+                return reason
+        return None
+
+    def failures(self):
+        for (suite, name), tests in sorted(self.files.items()):
+            for test, (outcome, message) in sorted(tests.items()):
+                if outcome == "failed" and not self.reason(suite, name, test):
+                    yield suite, name, test, message
+
+    def table(self):
+        lines = ["| suite | file | passed | failed | not applicable | why |", "|---|---|--:|--:|--:|---|"]
+        sums = defaultdict(lambda: [0, 0, 0])
+        for (suite, name), tests in sorted(self.files.items()):
+            passed, failed, out, why = 0, 0, 0, []
+            for test, (outcome, message) in sorted(tests.items()):
+                if outcome == "passed":
+                    passed += 1
+                elif outcome == "skipped":
+                    out += 1
+                    why.append("skips itself: %s" % (message or test))
+                elif reason := self.reason(suite, name, test):
+                    out += 1
+                    why.append(reason)
+                else:
+                    failed += 1
+                    why.append("**%s**: %s" % (test, message.splitlines()[0][:160] if message else ""))
+            for n, count in enumerate((passed, failed, out)):
+                sums[suite][n] += count
+            text = "; ".join(dict.fromkeys(why)).replace("|", "\\|")
+            lines.append("| %s | %s | %d | %d | %d | %s |" % (suite, name, passed, failed, out, text))
+        for suite, counts in sorted(sums.items()):
+            lines.append("| **%s** | **all** | %d | %d | %d | |" % (suite, *counts))
+        return "\n".join(lines)
+
+
+class Javascript:
+    def __init__(self, checkout, match):
+        self.folder = checkout / "packages/js-sdk"
+        self.match = match
+
+    def install(self):
+        if (self.folder / "node_modules/vitest").exists():
+            return
+        path = self.folder / "package.json"
+        package = json.loads(path.read_text(encoding="utf-8"))
+        package["devDependencies"] = {
+            name: version for name, version in package["devDependencies"].items()
+            if name in JS_PACKAGES}
+        path.write_text(json.dumps(package, indent=1), encoding="utf-8")
+        done = run(["npm", "install", "--no-audit", "--no-fund", "--ignore-scripts"], self.folder)
+        assert done.returncode == 0, done.stdout
+
+    def run(self, env, results):
+        (self.folder / "suites.config.mts").write_text(JS_CONFIG, encoding="utf-8")
+        backend, mocked = [], []
+        for path in sorted((self.folder / "tests").rglob("*.test.ts")):
+            name = str(path.relative_to(self.folder / "tests"))
+            if name.startswith("runtimes/") or self.match not in name:
+                continue
+            speaks = (JS_BACKEND.search(path.read_text(encoding="utf-8")) or
+                      name in JS_BACKEND_TOO) and name not in JS_MOCKED
+            (backend if speaks else mocked).append("tests/" + name)
+        self._vitest("js", backend, env, results)
+        self._vitest("js mocked", mocked, {"E2B_API_KEY": programs.API_KEY}, results)
+
+    def _vitest(self, suite, files, env, results):
+        if not files:
+            return
+        with tempfile.NamedTemporaryFile(suffix=".json") as report:
+            done = run(["npx", "vitest", "run", "--config", "suites.config.mts", "--reporter=json",
+                        "--outputFile=" + report.name], self.folder,
+                       {**env, "SUITE_FILES": " ".join(files)})
+            try:
+                told = json.load(report)
+            except ValueError:
+                raise RuntimeError(done.stdout[-5000:]) from None
+        for entry in told["testResults"]:
+            name = str(Path(entry["name"]).relative_to(self.folder / "tests"))
+            if not entry["assertionResults"]:
+                results.add(suite, name, "(the file)", "failed", entry["message"])
+            for test in entry["assertionResults"]:
+                outcome = {"pending": "skipped", "todo": "skipped"}.get(test["status"], test["status"])
+                results.add(suite, name, test["fullName"].strip(), outcome,
+                            "\n".join(test.get("failureMessages") or []))
+
+
+class Python:
+    PACKAGES = ["pytest>=9.0.3,<10", "pytest-xdist>=3.3.1,<4", "python-dotenv>=1.0.0,<2",
+                "pytest-dotenv>=0.5.2,<0.6", "pytest-asyncio>=1.3.0,<2", "pytest-timeout>=2.4.0,<3"]
+    MOCKED = ("tests/test_", "tests/shared/api", "tests/shared/sandbox", "tests/shared/template",
+              "tests/*/secret_", "tests/*/volume_")
+
+    def __init__(self, checkout, kinds, match):
+        self.folder = checkout / "packages/python-sdk"
+        self.venv = checkout / ".venv"
+        self.kinds = kinds
+        self.match = match
+
+    def install(self):
+        if (self.venv / "bin/pytest").exists():
+            return
+        for command in (["/usr/bin/python3", "-m", "venv", self.venv],
+                        [self.venv / "bin/pip", "install", "-q",
+                         *self.PACKAGES, "-e", self.folder]):
+            done = run(command, self.folder)
+            assert done.returncode == 0, done.stdout
+
+    def run(self, env, results):
+        for kind in self.kinds:
+            folder = {"python": "sync", "async": "async"}[kind]
+            backend, mocked = [], []
+            paths = sorted((self.folder / "tests" / folder).rglob("test_*.py"))
+            if kind == "python":
+                paths += sorted((self.folder / "tests/shared").rglob("test_*.py"))
+                paths += sorted((self.folder / "tests").glob("test_*.py"))
+            for path in paths:
+                name = str(path.relative_to(self.folder))
+                if self.match in name:
+                    (mocked if any(fnmatch.fnmatch(name, m + "*") for m in self.MOCKED)
+                     else backend).append(name)
+            self._pytest(kind, backend, env, results)
+            self._pytest(kind + " mocked", mocked, {"E2B_API_KEY": programs.API_KEY}, results)
+
+    def _pytest(self, suite, files, env, results):
+        if not files:
+            return
+        with tempfile.NamedTemporaryFile(suffix=".xml") as report:
+            done = run([self.venv / "bin/python", "-m", "pytest", "-q", "-n3", "--timeout=60",
+                        "--tb=short", "--junitxml=" + report.name, *files], self.folder,
+                       {**env, "PYTHONPATH": str(self.folder)})
+            try:
+                root = xml.etree.ElementTree.parse(report.name).getroot()
+            except xml.etree.ElementTree.ParseError:
+                raise RuntimeError(done.stdout[-5000:]) from None
+        for case in root.iter("testcase"):
+            parts = case.get("classname").split(".")
+            name = "/".join(parts[1:])
+            outcome, message = "passed", ""
+            for kind, means in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
+                node = case.find(kind)
+                if node is not None:
+                    outcome, message = means, node.get("message", "") + "\n" + (node.text or "")
+            known = results.files[suite, name].get(case.get("name"))
+            if not known or known[0] == "passed":
+                results.add(suite, name, case.get("name"), outcome, message)
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="./dev suites")
+    parser.add_argument("checkout", type=Path)
+    parser.add_argument("what", nargs="*", help="js, python, async; all of them without")
+    parser.add_argument("--match", default="", help="only files whose names have this")
+    options = parser.parse_args()
+    what = options.what or ["js", "python", "async"]
+    checkout = options.checkout.resolve()
+    suites = []
+    if "js" in what:
+        suites.append(Javascript(checkout, options.match))
+    if kinds := [k for k in what if k != "js"]:
+        suites.append(Python(checkout, kinds, options.match))
+    for suite in suites:
+        suite.install()
+    programs.adopt_orphans()
+    data = tempfile.mkdtemp(prefix="sandboxd-suites-", dir="/tmp")
+    local = programs.Local(Path(data) / "local")
+    env = {"E2B_API_KEY": programs.API_KEY, "E2B_API_URL": local.url, "E2B_SANDBOX_URL": local.url}
+    results = Results()
+    try:
+        for suite in suites:
+            suite.run(env, results)
+    finally:
+        local.stop()
+        shutil.rmtree(data, ignore_errors=True)
+    failed = list(results.failures())
+    for suite, name, test, message in failed:
+        print("=== %s %s: %s\n%s\n" % (suite, name, test, message[:3000]), file=sys.stderr)
+    print(results.table())
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -29,17 +29,17 @@ from harness import programs  # noqa: E402
 # What a sandbox made of processes cannot do, or what takes a world outside: (suite, file, test) as
 # shell patterns, and why.
 BUILD = "builds a VM image from a template"
-DEFAULTS = "expects E2B's cloud as the address"
 NOT_APPLICABLE = [
     ("js", "template/build.test.ts", "*", BUILD),
     ("js", "template/backgroundBuild.test.ts", "*", BUILD),
     ("js", "template/methods/*", "*", BUILD),
-    ("js", "template/tags.test.ts", "*", BUILD),
+    ("js mocked", "template/tags.test.ts", "build template with tags*", BUILD),
+    ("js mocked", "template/tags.test.ts", "assign single tag to existing*", BUILD),
+    ("js mocked", "template/tags.test.ts", "rejects invalid tag format*", BUILD),
     ("*", "*/template_*/test_build", "*", BUILD),
     ("*", "*/template_*/test_background_build", "*", BUILD),
     ("*", "*/template_*/methods/*", "*", BUILD),
     ("*", "*/template_*/test_tags/*", "*", BUILD),
-    ("*", "*/test_config_propagation", "test_connect_sets_stable_host_routing_headers", DEFAULTS),
 ]
 
 JS_PACKAGES = ["@types/node", "@types/platform", "dotenv", "error-stack-parser-es", "msw", "vitest"]
@@ -62,7 +62,7 @@ export default defineConfig({
 JS_BACKEND = re.compile(r"\bsandboxTest\b|buildTemplateTest")
 JS_BACKEND_TOO = {"sandbox/create.test.ts", "sandbox/lifecyclePayload.test.ts",
                   "template/backgroundBuild.test.ts", "template/exists.test.ts"}
-JS_MOCKED = {"template/stacktrace.test.ts"}
+JS_MOCKED = {"template/stacktrace.test.ts", "template/tags.test.ts"}
 
 
 def run(command, cwd, env=None, timeout=1800):
@@ -176,7 +176,8 @@ class Python:
     PACKAGES = ["pytest>=9.0.3,<10", "pytest-xdist>=3.3.1,<4", "python-dotenv>=1.0.0,<2",
                 "pytest-dotenv>=0.5.2,<0.6", "pytest-asyncio>=1.3.0,<2", "pytest-timeout>=2.4.0,<3"]
     MOCKED = ("tests/test_", "tests/shared/api", "tests/shared/sandbox", "tests/shared/template",
-              "tests/*/secret_", "tests/*/volume_")
+              "tests/*/secret_", "tests/*/volume_",
+              "tests/*/sandbox_*/test_config_propagation")
 
     def __init__(self, checkout, kinds, match):
         self.folder = checkout / "packages/python-sdk"

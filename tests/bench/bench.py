@@ -4,6 +4,9 @@
   logs     bytes per second of Logs of a finished 1 GiB journal, over curl of the same follower's output
            straight from the agent's Start
   memory   resident size of sandboxd, idle and per open follow stream at 1,000
+  create   e2b-local through its API alone: a sandbox, and until its first command is over
+  start    the same for a command in a sandbox that is there, and over bwrap for the same command
+  many     500 sandboxes at once: the memory of each, and what they leave when they are deleted
 
 Exits with 1 when a figure is behind the floor that the prototype set.
 """
@@ -23,12 +26,16 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import sandboxes  # noqa: E402
 from harness import api, follow, programs  # noqa: E402
 from harness.service import Service  # noqa: E402
 
 GIB = 1 << 30
 LOGS_FLOOR = 0.25
 STREAM_LIMIT = 40 * 1024
+# Three times what the prototype took for them, in milliseconds.
+CREATE_LIMIT = 6.6
+START_LIMIT = 2.7
 
 
 def p50(times):
@@ -156,15 +163,49 @@ def memory(local, count=1000, per_sandbox=50):
     return idle, (full - idle) / count
 
 
+def spread(times):
+    return "p50 %.2f ms, p99 %.2f ms" % (p50(times), sandboxes.percentile(times, 99))
+
+
+def create(local):
+    created, first = sandboxes.create(local)
+    print("create  %s (limit %.1f); to the end of its first command %s"
+          % (spread(created), CREATE_LIMIT, spread(first)), flush=True)
+    return p50(created) > CREATE_LIMIT
+
+
+def start(local):
+    started, ended, alone = sandboxes.start(local)
+    beside = ("bwrap %s, %.2f of it" % (spread(alone), p50(ended) / p50(alone)) if alone
+              else "bwrap is not installed")
+    print("start   %s (limit %.1f); to its end %s; %s"
+          % (spread(started), START_LIMIT, spread(ended), beside), flush=True)
+    return p50(started) > START_LIMIT
+
+
+def many(local):
+    seconds, each, before, full, after = sandboxes.many(local)
+    print("many    500 sandboxes: %s" % ", ".join("%s %.2f s" % s for s in seconds.items()))
+    print("many    each: resident %.0f KiB, in proportion %.0f KiB, of all of the machine's %.0f KiB"
+          % (each[1] / 1024, each[2] / 1024, each[0] / 1024))
+    print("many    %s" % "; ".join("%s %d, %d, then %d" % (what, before[what], full[what], after[what])
+                                   for what in before), flush=True)
+    return before != after
+
+
 def main():
     parser = argparse.ArgumentParser(prog="./dev bench")
     parser.add_argument("what", nargs="*", help="only these figures")
-    wanted = parser.parse_args().what or ["unary", "logs", "memory"]
+    wanted = parser.parse_args().what or [
+        "unary", "logs", "memory", "create", "start", "many"]
     programs.adopt_orphans()
     data = tempfile.mkdtemp(prefix="sandboxd-bench-")
     bad = False
-    local = programs.Local(Path(data) / "local")
+    local = programs.Local(Path(data) / "local", "--max-sandboxes=600")
     try:
+        for figure in (create, start, many):
+            if figure.__name__ in wanted:
+                bad |= figure(local)
         with Service(local, count=1) as service:
             stub = service.stub(0)
             sandbox_id = stub.CreateSandbox(api.CreateSandboxRequest(

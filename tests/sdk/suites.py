@@ -1,10 +1,12 @@
 """E2B's own SDK test suites, fetched beforehand, against e2b-local: a table per file, in Markdown.
 
-    ./dev suites CHECKOUT [js] [python] [async] [--match WORD]
+    ./dev suites CHECKOUT [js] [python] [async] [--match WORD] [--world]
 
 CHECKOUT is a work tree of E2B's repository (packages/js-sdk and packages/python-sdk); what the
 suites need is installed there. Files whose tests speak to a mock run without a backend, as they
 expect the default addresses.
+
+With --world (as root), what they ask of the internet is answered by a namespace beside them.
 
 Exits with 1 when a test failed that NOT_APPLICABLE does not name.
 """
@@ -24,7 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from harness import programs  # noqa: E402
+from harness import programs, world  # noqa: E402
 
 # What a sandbox made of processes cannot do, or what takes a world outside: (suite, file, test) as
 # shell patterns, and why.
@@ -239,6 +241,7 @@ def main():
     parser.add_argument("checkout", type=Path)
     parser.add_argument("what", nargs="*", help="js, python, async; all of them without")
     parser.add_argument("--match", default="", help="only files whose names have this")
+    parser.add_argument("--world", action="store_true", help="have an internet of our own")
     options = parser.parse_args()
     what = options.what or ["js", "python", "async"]
     checkout = options.checkout.resolve()
@@ -249,6 +252,8 @@ def main():
         suites.append(Python(checkout, kinds, options.match))
     for suite in suites:
         suite.install()
+    if options.world:
+        world.enter()
     programs.adopt_orphans()
     data = tempfile.mkdtemp(prefix="sandboxd-suites-", dir="/tmp")
     local = programs.Local(Path(data) / "local")

@@ -8,10 +8,10 @@
 #include "common/base/cleanup.h"
 #include "common/base/list.h"
 #include "common/base/mem.h"
-#include "recorder/v1/recorder.pb-c.h"
 #include "sandbox/v1/commands.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/handlers/command_frames.h"
+#include "service/handlers/input_spec.h"
 #include "service/handlers/not_yet.h"
 #include "service/handlers/operation.h"
 #include "service/handlers/recorder_result.h"
@@ -196,23 +196,11 @@ void list_commands_start(struct call *c, const ProtobufCMessage *message)
 
 /* --- SendInput --- */
 
-static bool read_number(const struct verb *v, uint64_t *ret)
-{
-    char text[24], *end;
-
-    if (v->output.out_len == 0 || v->output.out_len >= sizeof(text))
-        return false;
-    memcpy(text, v->output.out, v->output.out_len);
-    text[v->output.out_len] = '\0';
-    *ret = strtoull(text, &end, 10);
-    return end != text && (*end == '\0' || *end == '\n');
-}
-
 static void answer_input(struct verb *v)
 {
     Sandbox__V1__SendInputResponse m = SANDBOX__V1__SEND_INPUT_RESPONSE__INIT;
 
-    if (read_number(v, &m.offset))
+    if (recorder_number(&v->output, &m.offset))
         call_reply(v->o.call, &m.base);
     else
         finish_corrupt(v, "answer");
@@ -220,24 +208,16 @@ static void answer_input(struct verb *v)
 
 static uint8_t *pack_input(const Sandbox__V1__SendInputRequest *r, size_t *ret_len)
 {
-    Recorder__V1__InputSpec input = RECORDER__V1__INPUT_SPEC__INIT;
-    Recorder__V1__SpecFile file = RECORDER__V1__SPEC_FILE__INIT;
-    char end[] = "end";
+    struct input_spec input = {.eof = r->eof};
 
-    if (r->input_case == SANDBOX__V1__SEND_INPUT_REQUEST__INPUT_DATA)
-        input.data = r->data;
-    else if (r->input_case == SANDBOX__V1__SEND_INPUT_REQUEST__INPUT_TEXT)
-        input.data = (ProtobufCBinaryData){.data = (uint8_t *)r->text, .len = strlen(r->text)};
-    input.eof = r->eof;
-    file.spec_case = RECORDER__V1__SPEC_FILE__SPEC_INPUT;
-    file.input = &input;
-    file.end = end;
-    *ret_len = recorder__v1__spec_file__get_packed_size(&file);
-
-    uint8_t *bytes = xmalloc(*ret_len);
-
-    recorder__v1__spec_file__pack(&file, bytes);
-    return bytes;
+    if (r->input_case == SANDBOX__V1__SEND_INPUT_REQUEST__INPUT_DATA) {
+        input.data = r->data.data;
+        input.len = r->data.len;
+    } else if (r->input_case == SANDBOX__V1__SEND_INPUT_REQUEST__INPUT_TEXT) {
+        input.data = (const uint8_t *)r->text;
+        input.len = strlen(r->text);
+    }
+    return input_spec_pack(&input, ret_len);
 }
 
 static bool check_input(const Sandbox__V1__SendInputRequest *r, struct status *st)
@@ -331,7 +311,7 @@ static void answer_ack(struct verb *v)
 {
     Sandbox__V1__AckLogsResponse m = SANDBOX__V1__ACK_LOGS_RESPONSE__INIT;
 
-    if (read_number(v, &m.acked_seq))
+    if (recorder_number(&v->output, &m.acked_seq))
         call_reply(v->o.call, &m.base);
     else
         finish_corrupt(v, "answer");

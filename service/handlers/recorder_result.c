@@ -5,6 +5,7 @@
 #include "sandbox/v1/errors.pb-c.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { DIGEST_HEX = 64 };
@@ -78,4 +79,16 @@ enum recorder_result recorder_result(const struct e2b_output *out, const char *c
                "command %s: the recorder was cut short (exit %d)%s%s", command_id, out->exit_code,
                out->err[0] != '\0' ? ": " : "", out->err);
     return RECORDER_RESULT_RETRY;
+}
+
+bool recorder_number(const struct e2b_output *out, uint64_t *ret)
+{
+    char text[24], *end;
+
+    if (out->out_len == 0 || out->out_len >= sizeof(text))
+        return false;
+    memcpy(text, out->out, out->out_len);
+    text[out->out_len] = '\0';
+    *ret = strtoull(text, &end, 10);
+    return end != text && (*end == '\0' || *end == '\n');
 }

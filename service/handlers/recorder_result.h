@@ -15,3 +15,6 @@ enum recorder_result {
 /* digest: of the specification that was sent (32 bytes), for COMMAND_MISMATCH; NULL without one. */
 enum recorder_result recorder_result(const struct e2b_output *out, const char *command_id,
                                      const uint8_t *digest, struct status *st);
+
+/* The decimal number that a verb printed, and nothing else. */
+bool recorder_number(const struct e2b_output *out, uint64_t *ret);

@@ -300,12 +300,6 @@ def test_a_deep_tree_is_removed_or_refused(sandbox):
     assert sandbox.health() == 204
 
 
-def test_watching_is_not_offered(sandbox):
-    assert rpc(sandbox, "CreateWatcher", path="/tmp") == (
-        501, {"code": "unimplemented",
-              "message": "watching directories is not offered by this runtime: list them instead"})
-
-
 def test_a_browser_may_ask(sandbox):
     answer = sandbox.request("OPTIONS", "/files", headers={
         "Origin": "http://page", "Access-Control-Request-Method": "POST"})

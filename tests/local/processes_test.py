@@ -262,9 +262,45 @@ def test_bad_requests(sandbox):
     stream = start(sandbox, "", process={"cmd": ""})
     assert list(stream.events()) == []
     assert stream.end["error"]["code"] == "invalid_argument"
-    stream = start(sandbox, "true", pty={"size": {"cols": 80, "rows": 24}})
-    assert list(stream.events()) == []
-    assert stream.end["error"]["code"] == "unimplemented"
+
+
+def test_a_terminal(sandbox):
+    command = "trap 'stty size; exit 4' WINCH; read line; echo got $line; while :; do sleep 0.1; done"
+    stream = start(sandbox, command, pty={"size": {"cols": 80, "rows": 24}})
+    events = stream.events()
+    select = {"process": {"pid": next(events)["start"]["pid"]}}
+    typed = base64.b64encode(b"typed\n").decode()
+    assert unary(sandbox, "SendInput", {**select, "input": {"pty": typed}}) == (200, {})
+    seen = b""
+    while not seen.endswith(b"got typed\r\n"):  # behind the terminal's echo
+        seen += base64.b64decode(next(events)["data"]["pty"])
+    size = {"cols": 132, "rows": 50}
+    assert unary(sandbox, "Update", {**select, "pty": {"size": size}}) == (200, {})
+    for event in events:
+        if "data" in event:
+            seen += base64.b64decode(event["data"]["pty"])
+        else:
+            assert event["end"]["exitCode"] == 4
+    assert seen.endswith(b"50 132\r\n")
+    assert stream.end == {}
+
+
+def test_a_terminal_is_its_own_session_and_hangs_up(sandbox):
+    stream = start(sandbox, "tty; ps -o sid= -p $$; sleep 1000 & echo $!; wait",
+                   pty={"size": {"cols": 80, "rows": 24}})
+    events = stream.events()
+    pid = next(events)["start"]["pid"]
+    seen = b""
+    while seen.count(b"\n") < 3:
+        seen += base64.b64decode(next(events)["data"]["pty"])
+    name, session, sleeper = seen.split()
+    assert name.startswith(b"/dev/pts/") and int(session) == pid
+    signal = {"process": {"pid": pid}, "signal": "SIGNAL_SIGKILL"}
+    assert unary(sandbox, "SendSignal", signal) == (200, {})
+    for event in events:
+        end = event.get("end")
+    assert end["status"] == "signal: killed"
+    wait_until(lambda: run(sandbox, "kill -0 %d" % int(sleeper))[2].get("exitCode"))
 
 
 def test_list_and_signals(sandbox):

@@ -40,13 +40,13 @@ static const struct rpc_method methods[] = {
     {FILESYSTEM "Remove", RPC_UNARY, &filesystem__remove_request__descriptor,
      filesystem_rpc_remove},
     {FILESYSTEM "WatchDir", RPC_SERVER_STREAM, &filesystem__watch_dir_request__descriptor,
-     filesystem_rpc_no_watching},
+     watch_rpc_watch_dir},
     {FILESYSTEM "CreateWatcher", RPC_UNARY, &filesystem__create_watcher_request__descriptor,
-     filesystem_rpc_no_watching},
+     watch_rpc_create_watcher},
     {FILESYSTEM "GetWatcherEvents", RPC_UNARY, &filesystem__get_watcher_events_request__descriptor,
-     filesystem_rpc_no_watching},
+     watch_rpc_get_events},
     {FILESYSTEM "RemoveWatcher", RPC_UNARY, &filesystem__remove_watcher_request__descriptor,
-     filesystem_rpc_no_watching},
+     watch_rpc_remove_watcher},
     {NULL},
 };
 
@@ -140,6 +140,7 @@ bool agent_init(struct agent *a, struct status *st)
 
     a->methods = methods;
     processes_init(&a->processes, a);
+    list_init(&a->watchers);
     a->server = http_server_new(&a->loop, &config);
     return http_server_listen(a->server, AGENT_FD_HTTP, st) &&
            dial_init(&a->dial, &a->loop, AGENT_FD_DIAL, st);

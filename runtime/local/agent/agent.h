@@ -15,6 +15,8 @@ struct agent {
     struct http_server *server; /* owned */
     struct dial dial;
     struct processes processes;
+    struct list watchers; /* of watch_rpc.c */
+    size_t n_watchers;
     struct metrics metrics;
     const struct rpc_method *methods; /* static */
 };

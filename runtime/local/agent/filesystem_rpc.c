@@ -238,9 +238,3 @@ void filesystem_rpc_remove(struct rpc_call *call, const ProtobufCMessage *messag
     }
     rpc_reply(call, &response.base);
 }
-
-void filesystem_rpc_no_watching(struct rpc_call *call, const ProtobufCMessage *message)
-{
-    rpc_fail(call, CODE_UNIMPLEMENTED,
-             "watching directories is not offered by this runtime: list them instead");
-}

@@ -39,6 +39,11 @@ static char *join(const char *base, const char *relative)
     return joined;
 }
 
+char *path_clean(const char *path)
+{
+    return join("", path);
+}
+
 char *path_resolve(const char *path, const struct user *user, const char *workdir,
                    struct status *st)
 {

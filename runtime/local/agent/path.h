@@ -12,6 +12,9 @@
 char *path_resolve(const char *path, const struct user *user, const char *workdir,
                    struct status *st);
 
+/* An absolute path without ".", ".." and empty parts, as text; the caller's to free. */
+char *path_clean(const char *path);
+
 /* Makes the parent directories that are missing, 0755 and the user's. False: errno is set. */
 bool path_make_parents(const char *path, const struct user *user);
 /* The same for a directory and its parents. */

@@ -129,6 +129,17 @@ void processes_reaped(struct processes *table, pid_t pid, int wait_status)
     }
 }
 
+bool process_resize(struct process *p, const struct winsize *size, struct status *st)
+{
+    if (!p->has_terminal)
+        return status_set(st, CODE_INTERNAL, 0, "error resizing tty: tty not assigned to process");
+    if (p->out[PROCESS_TERMINAL].io.fd < 0 ||
+        ioctl(p->out[PROCESS_TERMINAL].io.fd, TIOCSWINSZ, size) < 0)
+        return status_set(st, CODE_INTERNAL, 0, "error resizing tty: %s",
+                          strerror(p->out[PROCESS_TERMINAL].io.fd < 0 ? EIO : errno));
+    return true;
+}
+
 void process_signal(struct process *p, int sig)
 {
     if (p->reaped)
@@ -241,13 +252,16 @@ static bool check_cwd(const char *cwd, struct status *st)
 }
 
 static bool spawn_config(struct processes *table, struct rpc_call *call,
-                         const Process__ProcessConfig *config, bool with_stdin, struct spawned *ret,
-                         struct status *st)
+                         const struct process_start *start, struct spawned *ret, struct status *st)
 {
+    const Process__ProcessConfig *config = start->config;
     const struct config *own = &table->agent->config;
     AUTO_FREE char *cwd = path_resolve(config->cwd, &call->user, own->workdir, st);
     const char **argv, **envp;
-    struct spawn spawn = {.user = &call->user, .cwd = cwd, .with_stdin = with_stdin};
+    struct spawn spawn = {.user = &call->user,
+                          .cwd = cwd,
+                          .with_stdin = start->with_stdin,
+                          .terminal = start->terminal};
     bool spawned;
 
     if (!cwd || !check_cwd(cwd, st))
@@ -276,22 +290,23 @@ static void watch(struct process *p, struct loop_fd *io, int fd, uint32_t events
     }
 }
 
-bool process_start(struct processes *table, struct rpc_call *call, Process__ProcessConfig *config,
-                   char *tag, bool with_stdin, struct status *st)
+bool process_start(struct processes *table, struct rpc_call *call,
+                   const struct process_start *start, struct status *st)
 {
     struct process *p;
     struct spawned spawned;
 
-    if (!spawn_config(table, call, config, with_stdin, &spawned, st)) {
-        process__process_config__free_unpacked(config, NULL);
-        free(tag);
+    if (!spawn_config(table, call, start, &spawned, st)) {
+        process__process_config__free_unpacked(start->config, NULL);
+        free(start->tag);
         return false;
     }
     p = xcalloc(1, sizeof(*p));
     *p = (struct process){.table = table,
                           .pid = spawned.pid,
-                          .config = config,
-                          .tag = tag,
+                          .config = start->config,
+                          .tag = start->tag,
+                          .has_terminal = start->terminal != NULL,
                           .deadline.fire = on_deadline,
                           .memory.fire = on_forget};
     list_init(&p->inputs);

@@ -13,6 +13,7 @@
 #include "runtime/local/agent/rpc.h"
 
 #include <stdbool.h>
+#include <sys/ioctl.h>
 #include <sys/types.h>
 
 struct processes {
@@ -20,7 +21,8 @@ struct processes {
     struct list all;
 };
 
-enum { PROCESS_STDOUT, PROCESS_STDERR, PROCESS_OUTPUTS };
+/* A process has the first two, or the terminal alone. */
+enum { PROCESS_STDOUT, PROCESS_STDERR, PROCESS_TERMINAL, PROCESS_OUTPUTS };
 
 struct process_output {
     struct process *process; /* borrowed: the owner */
@@ -33,6 +35,7 @@ struct process {
     pid_t pid;
     Process__ProcessConfig *config; /* owned: as requested */
     char *tag;                      /* owned; NULL: none */
+    bool has_terminal;
     struct process_output out[PROCESS_OUTPUTS];
     struct loop_fd in;     /* fd -1: none, or closed */
     struct list inputs;    /* struct process_input, in order */
@@ -54,8 +57,6 @@ struct follower {
     struct list node;
     struct process *process; /* borrowed */
     struct rpc_call *call;   /* borrowed */
-    struct loop_timer keepalive;
-    int64_t sent_ns; /* when the last event went out */
     bool full;
 };
 
@@ -67,9 +68,19 @@ void processes_reaped(struct processes *table, pid_t pid, int wait_status);
 struct process *processes_find(struct processes *table, const Process__ProcessSelector *selector,
                                bool ended_too, struct status *st);
 
+/* How a command is started. */
+struct process_start {
+    Process__ProcessConfig *config;
+    char *tag; /* NULL: none */
+    bool with_stdin;
+    const struct winsize *terminal; /* NULL: pipes instead */
+};
+
 /* Starts a command; the call follows it. Takes config and tag. */
-bool process_start(struct processes *table, struct rpc_call *call, Process__ProcessConfig *config,
-                   char *tag, bool with_stdin, struct status *st);
+bool process_start(struct processes *table, struct rpc_call *call,
+                   const struct process_start *start, struct status *st);
+/* False: it has no terminal. */
+bool process_resize(struct process *p, const struct winsize *size, struct status *st);
 /* Lets a call follow it: it gets `start`, then what is printed from now on, then the end. */
 void process_follow(struct process *p, struct rpc_call *call);
 void process_signal(struct process *p, int sig);

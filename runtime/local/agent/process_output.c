@@ -6,7 +6,6 @@
  * one codec share the bytes.
  */
 #include "common/base/base64.h"
-#include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "common/connect/envelope.h"
 #include "runtime/local/agent/agent.h"
@@ -20,6 +19,7 @@
 
 enum {
     CHUNK = 32 << 10,
+    TERMINAL_CHUNK = 16 << 10,
     FRAMING = 64, /* room in front of the payload, more than any framing takes */
     CHUNKS_PER_ROUND = 8,
     DRAIN_MAX = 1 << 20,
@@ -52,15 +52,25 @@ static uint8_t *put_header(uint8_t *end, unsigned field, size_t len)
     return end - n;
 }
 
-/* Field numbers of StartResponse.event, ProcessEvent.data and DataEvent.stdout or .stderr. */
-enum { FIELD_EVENT = 1, FIELD_DATA = 2, FIELD_STDOUT = 1, FIELD_STDERR = 2 };
+/* Field numbers of StartResponse.event and ProcessEvent.data. */
+enum { FIELD_EVENT = 1, FIELD_DATA = 2 };
+
+/* The members of DataEvent. */
+static const struct {
+    unsigned field;
+    const char *name;
+} members[PROCESS_OUTPUTS] = {
+    [PROCESS_STDOUT] = {1, "stdout"},
+    [PROCESS_STDERR] = {2, "stderr"},
+    [PROCESS_TERMINAL] = {3, "pty"},
+};
 
 /* Frames the payload that lies at binary + FRAMING. */
 static const uint8_t *frame_binary(int which, size_t len, size_t *ret_len)
 {
     uint8_t *payload = binary + FRAMING;
     uint8_t *end = payload + len;
-    uint8_t *at = put_header(payload, which == PROCESS_STDOUT ? FIELD_STDOUT : FIELD_STDERR, len);
+    uint8_t *at = put_header(payload, members[which].field, len);
 
     at = put_header(at, FIELD_DATA, (size_t)(end - at));
     at = put_header(at, FIELD_EVENT, (size_t)(end - at));
@@ -73,8 +83,7 @@ static const uint8_t *frame_binary(int which, size_t len, size_t *ret_len)
 static const uint8_t *frame_text(int which, size_t len, size_t *ret_len)
 {
     char *json = (char *)text + ENVELOPE_HEADER;
-    size_t n = (size_t)sprintf(json, "{\"event\":{\"data\":{\"%s\":\"",
-                               which == PROCESS_STDOUT ? "stdout" : "stderr");
+    size_t n = (size_t)sprintf(json, "{\"event\":{\"data\":{\"%s\":\"", members[which].name);
 
     n += base64_encode(json + n, binary + FRAMING, len);
     memcpy(json + n, "\"}}}", 4);
@@ -88,7 +97,6 @@ static const uint8_t *frame_text(int which, size_t len, size_t *ret_len)
 
 static void follower_free(struct follower *f)
 {
-    loop_timer_cancel(loop_of(f->process), &f->keepalive);
     list_unlink(&f->node);
     free(f);
 }
@@ -110,40 +118,22 @@ static void on_writable(struct rpc_call *call)
     process_output_update(f->process);
 }
 
-/* Set once and looked at when it fires, instead of moved with every event. */
-static void on_keepalive(struct loop_timer *timer)
-{
-    struct follower *f = container_of(timer, struct follower, keepalive);
-    int64_t due = f->sent_ns + f->call->keepalive_ms * NS_PER_MS;
-    int64_t now = clock_monotonic_ns();
-    Process__StartResponse response = PROCESS__START_RESPONSE__INIT;
-    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
-    Process__ProcessEvent__KeepAlive keepalive = PROCESS__PROCESS_EVENT__KEEP_ALIVE__INIT;
-
-    if (now >= due) {
-        event.event_case = PROCESS__PROCESS_EVENT__EVENT_KEEPALIVE;
-        event.keepalive = &keepalive;
-        response.event = &event;
-        if (!f->full)
-            rpc_send(f->call, &response.base);
-        f->sent_ns = now;
-        due = now + f->call->keepalive_ms * NS_PER_MS;
-    }
-    loop_timer_set(loop_of(f->process), &f->keepalive, due);
-}
-
 struct follower *process_follower_new(struct process *p, struct rpc_call *call)
 {
     static const struct rpc_ops ops = {.gone = on_gone, .writable = on_writable};
+    Process__ProcessEvent__KeepAlive keepalive = PROCESS__PROCESS_EVENT__KEEP_ALIVE__INIT;
+    Process__ProcessEvent event = PROCESS__PROCESS_EVENT__INIT;
+    Process__StartResponse response = PROCESS__START_RESPONSE__INIT;
     struct follower *f = xcalloc(1, sizeof(*f));
 
     f->process = p;
     f->call = call;
-    f->sent_ns = clock_monotonic_ns();
-    f->keepalive.fire = on_keepalive;
     list_append(&p->followers, &f->node);
     rpc_set_ops(call, &ops, f);
-    loop_timer_after(loop_of(p), &f->keepalive, call->keepalive_ms);
+    event.event_case = PROCESS__PROCESS_EVENT__EVENT_KEEPALIVE;
+    event.keepalive = &keepalive;
+    response.event = &event;
+    rpc_keep_alive(call, &response.base);
     return f;
 }
 
@@ -155,7 +145,6 @@ void process_broadcast(struct process *p, Process__ProcessEvent *event)
     LIST_FOR_EACH (node, &p->followers) {
         struct follower *f = container_of(node, struct follower, node);
 
-        f->sent_ns = clock_monotonic_ns();
         f->full = !rpc_send(f->call, &response.base) || f->full;
     }
 }
@@ -180,7 +169,6 @@ static void pass_on(struct process *p, int which, size_t len)
 {
     const uint8_t *frames[2] = {NULL, NULL};
     size_t lengths[2];
-    int64_t now = clock_monotonic_ns();
 
     LIST_FOR_EACH (node, &p->followers) {
         struct follower *f = container_of(node, struct follower, node);
@@ -189,7 +177,6 @@ static void pass_on(struct process *p, int which, size_t len)
         if (!frames[json])
             frames[json] = json ? frame_text(which, len, &lengths[json])
                                 : frame_binary(which, len, &lengths[json]);
-        f->sent_ns = now;
         f->full = !rpc_send_envelope(f->call, frames[json], lengths[json]) || f->full;
     }
 }
@@ -217,14 +204,16 @@ enum read_result { READ_SOME, READ_NOTHING, READ_END };
 
 static enum read_result read_chunk(struct process_output *out, size_t *ret_len)
 {
-    ssize_t n = read(out->io.fd, binary + FRAMING, CHUNK);
+    int which = (int)(out - out->process->out);
+    size_t most = which == PROCESS_TERMINAL ? TERMINAL_CHUNK : CHUNK;
+    ssize_t n = read(out->io.fd, binary + FRAMING, most); /* EIO: nobody has the terminal open */
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return READ_NOTHING;
     if (n <= 0)
         return READ_END;
     *ret_len = (size_t)n;
-    pass_on(out->process, (int)(out - out->process->out), (size_t)n);
+    pass_on(out->process, which, (size_t)n);
     return READ_SOME;
 }
 
@@ -283,7 +272,10 @@ void process_output_drain(struct process *p)
 
 bool process_output_is_closed(const struct process *p)
 {
-    return p->out[PROCESS_STDOUT].io.fd < 0 && p->out[PROCESS_STDERR].io.fd < 0;
+    for (int i = 0; i < PROCESS_OUTPUTS; i++)
+        if (p->out[i].io.fd >= 0)
+            return false;
+    return true;
 }
 
 void process_output_close(struct process *p)

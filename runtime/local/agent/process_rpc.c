@@ -11,9 +11,6 @@
 
 enum { STREAM_PENDING_MAX = 1 << 20 };
 
-static const char no_terminals[] = "terminals are not offered by this runtime: run the command "
-                                   "without one";
-
 /* The one selected; NULL, and the call is over, when there is none. */
 static struct process *find(struct rpc_call *call, const Process__ProcessSelector *selector,
                             bool ended_too)
@@ -64,21 +61,39 @@ static Process__ProcessConfig *copy_config(const Process__ProcessConfig *config)
     return process__process_config__unpack(NULL, len, bytes);
 }
 
+/* Columns and rows beyond 16 bits are cut, as the kernel has no more. */
+static struct winsize size_of(const Process__PTY *terminal)
+{
+    struct winsize size = {0};
+
+    if (terminal->size) {
+        size.ws_col = (unsigned short)terminal->size->cols;
+        size.ws_row = (unsigned short)terminal->size->rows;
+    }
+    return size;
+}
+
 void process_rpc_start(struct rpc_call *call, const ProtobufCMessage *message)
 {
     const Process__StartRequest *request = (const Process__StartRequest *)message;
-    bool with_stdin =
-        request->stdin_set_case == PROCESS__START_REQUEST__STDIN_SET__NOT_SET || request->stdin;
+    struct process_start start = {.with_stdin = request->stdin_set_case ==
+                                                    PROCESS__START_REQUEST__STDIN_SET__NOT_SET ||
+                                                request->stdin};
     struct status st = STATUS_INIT;
+    struct winsize size;
 
-    if (request->pty) {
-        rpc_fail(call, CODE_UNIMPLEMENTED, "%s", no_terminals);
-    } else if (!request->process || !*request->process->cmd) {
+    if (!request->process || !*request->process->cmd) {
         rpc_fail(call, CODE_INVALID_ARGUMENT, "process.cmd is empty: there is nothing to run");
-    } else if (!process_start(&call->agent->processes, call, copy_config(request->process),
-                              *request->tag ? xstrdup(request->tag) : NULL, with_stdin, &st)) {
-        rpc_fail_status(call, &st);
+        return;
     }
+    start.config = copy_config(request->process);
+    start.tag = *request->tag ? xstrdup(request->tag) : NULL;
+    if (request->pty) {
+        size = size_of(request->pty);
+        start.terminal = &size;
+    }
+    if (!process_start(&call->agent->processes, call, &start, &st))
+        rpc_fail_status(call, &st);
 }
 
 void process_rpc_connect(struct rpc_call *call, const ProtobufCMessage *message)
@@ -95,12 +110,20 @@ void process_rpc_update(struct rpc_call *call, const ProtobufCMessage *message)
     const Process__UpdateRequest *request = (const Process__UpdateRequest *)message;
     Process__UpdateResponse response = PROCESS__UPDATE_RESPONSE__INIT;
 
-    if (!find(call, request->process, false))
+    struct process *p = find(call, request->process, false);
+    struct status st = STATUS_INIT;
+    struct winsize size;
+
+    if (!p)
         return;
-    if (request->pty)
-        rpc_fail(call, CODE_INTERNAL, "error resizing tty: tty isn't assigned to process");
-    else
-        rpc_reply(call, &response.base);
+    if (request->pty) {
+        size = size_of(request->pty);
+        if (!process_resize(p, &size, &st)) {
+            rpc_fail_status(call, &st);
+            return;
+        }
+    }
+    rpc_reply(call, &response.base);
 }
 
 void process_rpc_send_signal(struct rpc_call *call, const ProtobufCMessage *message)
@@ -129,38 +152,45 @@ void process_rpc_close_stdin(struct rpc_call *call, const ProtobufCMessage *mess
 
     if (!p)
         return;
+    if (p->has_terminal) {
+        rpc_fail(call, CODE_UNKNOWN,
+                 "error closing stdin: a terminal stays open: send it Ctrl+D (0x04)");
+        return;
+    }
     process_input_close(p);
     rpc_reply(call, &response.base);
 }
 
 /* ---- input ---- */
 
-/* What a request's input is; false when it is of no use. */
-static bool read_input(const Process__ProcessInput *input, uint8_t **ret_data, size_t *ret_len,
-                       struct status *st)
+/* The bytes of an input for that process, a copy; false when it cannot be had there. */
+static bool read_input(const struct process *p, const Process__ProcessInput *input,
+                       uint8_t **ret_data, size_t *ret_len, struct status *st)
 {
+    const ProtobufCBinaryData *bytes;
+
     if (!input || input->input_case == PROCESS__PROCESS_INPUT__INPUT__NOT_SET)
-        return status_set(st, CODE_UNIMPLEMENTED, 0, "invalid input type: stdin is expected");
-    if (input->input_case == PROCESS__PROCESS_INPUT__INPUT_PTY)
+        return status_set(st, CODE_UNIMPLEMENTED, 0,
+                          "invalid input type: stdin or pty is expected");
+    if (input->input_case == PROCESS__PROCESS_INPUT__INPUT_PTY && !p->has_terminal)
         return status_set(st, CODE_INTERNAL, 0,
                           "error writing to tty: tty not assigned to process");
-    *ret_len = input->stdin.len;
-    *ret_data = xmemdup(input->stdin.data, input->stdin.len);
+    if (input->input_case == PROCESS__PROCESS_INPUT__INPUT_STDIN && p->has_terminal)
+        return status_set(st, CODE_INTERNAL, 0,
+                          "error writing to stdin: the process has a terminal: write to its pty");
+    if (p->in.fd < 0 || p->close_in)
+        return status_set(st, CODE_INTERNAL, 0,
+                          "error writing to %s: it is closed, or was never asked for",
+                          p->has_terminal ? "tty" : "stdin");
+    bytes = p->has_terminal ? &input->pty : &input->stdin;
+    *ret_len = bytes->len;
+    *ret_data = xmemdup(bytes->data, bytes->len);
     return true;
-}
-
-static bool has_stdin(const struct process *p, struct status *st)
-{
-    if (p->in.fd >= 0 && !p->close_in)
-        return true;
-    return status_set(st, CODE_INTERNAL, 0,
-                      "error writing to stdin: stdin is closed, or was never "
-                      "asked for");
 }
 
 static bool set_input_error(struct status *st, int error)
 {
-    return status_set(st, CODE_INTERNAL, 0, "error writing to stdin: %s", strerror(error));
+    return status_set(st, CODE_INTERNAL, 0, "error writing input: %s", strerror(error));
 }
 
 static bool set_input_full(struct status *st)
@@ -207,7 +237,7 @@ void process_rpc_send_input(struct rpc_call *call, const ProtobufCMessage *messa
 
     if (!p)
         return;
-    if (!has_stdin(p, &st) || !read_input(request->input, &data, &len, &st)) {
+    if (!read_input(p, request->input, &data, &len, &st)) {
         rpc_fail_status(call, &st);
         return;
     }
@@ -297,7 +327,7 @@ static bool stream_write(struct stream *s, const Process__ProcessInput *input, s
     selector.selector_case = PROCESS__PROCESS_SELECTOR__SELECTOR_PID;
     selector.pid = s->pid;
     p = processes_find(&s->agent->processes, &selector, false, st);
-    if (!p || !has_stdin(p, st) || !read_input(input, &data, &len, st))
+    if (!p || !read_input(p, input, &data, &len, st))
         return false;
     s->n_pending++;
     s->pending += len;

@@ -2,6 +2,8 @@
 #include "runtime/local/agent/rpc.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
+#include "common/base/list.h"
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 #include "common/connect/json.h"
@@ -53,6 +55,8 @@ int rpc_http_status(enum code code)
 void rpc_free(struct rpc_call *call)
 {
     loop_timer_cancel(&call->agent->loop, &call->deadline);
+    loop_timer_cancel(&call->agent->loop, &call->keepalive);
+    free(call->alive);
     if (call->input) {
         envelope_deinit(&call->input->parser);
         free(call->input);
@@ -164,20 +168,60 @@ static bool encode(const struct rpc_call *call, const ProtobufCMessage *message,
 bool rpc_send_envelope(struct rpc_call *call, const void *envelope, size_t len)
 {
     rpc_begin_stream(call);
+    call->sent_ns = clock_monotonic_ns();
     return http_write(call->x, envelope, len);
+}
+
+static bool encode_envelope(const struct rpc_call *call, const ProtobufCMessage *message,
+                            struct buf *frame)
+{
+    uint8_t header[ENVELOPE_HEADER] = {0};
+
+    buf_append(frame, header, sizeof(header));
+    if (!encode(call, message, frame))
+        return false;
+    envelope_put_header(buf_data(frame), 0, (uint32_t)(buf_len(frame) - ENVELOPE_HEADER));
+    return true;
 }
 
 /* What cannot be encoded (a file name that is no UTF-8) is left out of a stream. */
 bool rpc_send(struct rpc_call *call, const ProtobufCMessage *message)
 {
     AUTO(buf_deinit) struct buf frame = BUF_INIT(RESPONSE_MAX);
-    uint8_t header[ENVELOPE_HEADER] = {0};
 
-    buf_append(&frame, header, sizeof(header));
-    if (!encode(call, message, &frame))
+    if (!encode_envelope(call, message, &frame))
         return true;
-    envelope_put_header(buf_data(&frame), 0, (uint32_t)(buf_len(&frame) - ENVELOPE_HEADER));
     return rpc_send_envelope(call, buf_data(&frame), buf_len(&frame));
+}
+
+/*
+ * The timer is set once and looks at the time of the last message when it fires, instead of being
+ * moved with every one. A client that has yet to read something is not kept waiting by us.
+ */
+static void on_keepalive(struct loop_timer *timer)
+{
+    struct rpc_call *call = container_of(timer, struct rpc_call, keepalive);
+    int64_t interval_ns = call->keepalive_ms * NS_PER_MS;
+    int64_t now = clock_monotonic_ns();
+
+    if (now >= call->sent_ns + interval_ns) {
+        if (call->begun && http_pending(call->x) == 0)
+            http_write(call->x, call->alive, call->alive_len);
+        call->sent_ns = now;
+    }
+    loop_timer_set(&call->agent->loop, timer, call->sent_ns + interval_ns);
+}
+
+void rpc_keep_alive(struct rpc_call *call, const ProtobufCMessage *message)
+{
+    AUTO(buf_deinit) struct buf frame = BUF_INIT(RESPONSE_MAX);
+
+    encode_envelope(call, message, &frame);
+    call->alive_len = buf_len(&frame);
+    call->alive = xmemdup(buf_data(&frame), call->alive_len);
+    call->keepalive.fire = on_keepalive;
+    call->sent_ns = clock_monotonic_ns();
+    loop_timer_after(&call->agent->loop, &call->keepalive, call->keepalive_ms);
 }
 
 void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response)

@@ -53,6 +53,10 @@ struct rpc_call {
     int64_t timeout_ms;   /* Connect-Timeout-Ms; -1: none */
     int64_t keepalive_ms; /* between events of an idle stream */
     struct loop_timer deadline;
+    struct loop_timer keepalive;
+    int64_t sent_ns; /* when the last message of a stream went out */
+    uint8_t *alive;  /* owned: the envelope of a keepalive; NULL: none is sent */
+    size_t alive_len;
     const struct rpc_ops *ops; /* borrowed; NULL until set */
     void *data;                /* the handler's */
     struct rpc_input *input;   /* owned; NULL but for a client stream */
@@ -76,6 +80,8 @@ bool rpc_send(struct rpc_call *call, const ProtobufCMessage *message);
 bool rpc_send_envelope(struct rpc_call *call, const void *envelope, size_t len);
 /* Puts the response's head in front, before the first message. */
 void rpc_begin_stream(struct rpc_call *call);
+/* From now on sends that message whenever nothing was sent for keepalive_ms. */
+void rpc_keep_alive(struct rpc_call *call, const ProtobufCMessage *message);
 void rpc_finish(struct rpc_call *call);
 
 /* Client streams: stops and starts the flow of messages. */

@@ -12,6 +12,7 @@
 #include "runtime/local/agent/reply.h"
 #include "runtime/local/agent/rpc.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -19,6 +20,7 @@
 enum {
     REQUEST_MAX = 32 << 20, /* one message, as sent and decompressed */
     KEEPALIVE_DEFAULT_S = 90,
+    KEEPALIVE_MAX_S = 24 * 3600,
     TIMEOUT_DIGITS = 10,
 };
 
@@ -143,14 +145,25 @@ static bool read_codec(const struct http_head *head, enum rpc_kind kind, bool *r
     return *ret_json || (len == 5 && strncasecmp(type, "proto", 5) == 0);
 }
 
-static int64_t read_keepalive(const struct http_head *head)
+/* What is no number is as absent, as with E2B; a number that is no interval is told. */
+static bool read_keepalive(const struct http_head *head, int64_t *ret_ms, struct status *st)
 {
     const char *text = http_header(head, "Keepalive-Ping-Interval");
-    long seconds = text ? strtol(text, NULL, 10) : 0;
+    long seconds;
+    char *end;
 
-    if (seconds <= 0 || seconds > 24 * 3600)
-        seconds = KEEPALIVE_DEFAULT_S;
-    return seconds * 1000;
+    *ret_ms = KEEPALIVE_DEFAULT_S * 1000;
+    if (!text || !*text || isspace((unsigned char)*text))
+        return true;
+    seconds = strtol(text, &end, 10);
+    if (*end)
+        return true;
+    if (seconds <= 0)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                          "Keepalive-Ping-Interval: %ld is not a positive number of seconds",
+                          seconds);
+    *ret_ms = (seconds < KEEPALIVE_MAX_S ? seconds : KEEPALIVE_MAX_S) * 1000;
+    return true;
 }
 
 static bool read_timeout(const struct http_head *head, int64_t *ret_ms, struct status *st)
@@ -175,7 +188,8 @@ static bool read_head(struct rpc_call *call, struct status *st)
     if (version && strcmp(version, "1") != 0)
         return status_set(st, CODE_INVALID_ARGUMENT, 0,
                           "connect-protocol-version must be \"1\": got \"%s\"", version);
-    call->keepalive_ms = read_keepalive(head);
+    if (call->method->kind == RPC_SERVER_STREAM && !read_keepalive(head, &call->keepalive_ms, st))
+        return false;
     return read_timeout(head, &call->timeout_ms, st) &&
            access_request_user(&call->agent->config, head, &call->user, st);
 }

@@ -17,5 +17,8 @@ void filesystem_rpc_list_dir(struct rpc_call *call, const ProtobufCMessage *requ
 void filesystem_rpc_make_dir(struct rpc_call *call, const ProtobufCMessage *request);
 void filesystem_rpc_move(struct rpc_call *call, const ProtobufCMessage *request);
 void filesystem_rpc_remove(struct rpc_call *call, const ProtobufCMessage *request);
-/* Watching directories is not offered. */
-void filesystem_rpc_no_watching(struct rpc_call *call, const ProtobufCMessage *request);
+
+void watch_rpc_watch_dir(struct rpc_call *call, const ProtobufCMessage *request);
+void watch_rpc_create_watcher(struct rpc_call *call, const ProtobufCMessage *request);
+void watch_rpc_get_events(struct rpc_call *call, const ProtobufCMessage *request);
+void watch_rpc_remove_watcher(struct rpc_call *call, const ProtobufCMessage *request);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -74,6 +75,7 @@ static _Noreturn void run_program(const struct spawn *spawn)
 struct child_files {
     int stdio[3];
     int failure;
+    bool is_terminal;
 };
 
 static _Noreturn void run_child(const struct spawn *spawn, const struct child_files *files,
@@ -82,6 +84,8 @@ static _Noreturn void run_child(const struct spawn *spawn, const struct child_fi
     struct rlimit limit;
 
     reset_signals();
+    if (files->is_terminal && (setsid() < 0 || ioctl(files->stdio[0], TIOCSCTTY, 0) < 0))
+        give_up(files->failure, "take the terminal of");
     for (int fd = 0; fd < 3; fd++)
         if (dup2(files->stdio[fd], fd) < 0)
             give_up(files->failure, "dup2");
@@ -114,36 +118,80 @@ static bool open_pipe(int pair[2], int ours)
     return fcntl(pair[ours], F_SETFL, O_NONBLOCK | (ours ? O_WRONLY : O_RDONLY)) == 0;
 }
 
+/* What a command is connected to: our ends, and its own. */
+struct ends {
+    int in[2];
+    int out[2];
+    int err[2];
+    int failure[2];
+    int terminal[2]; /* ours, the command's */
+};
+
+static void close_ends(struct ends *e)
+{
+    close_pair(&e->in);
+    close_pair(&e->out);
+    close_pair(&e->err);
+    close_pair(&e->failure);
+    close_pair(&e->terminal);
+}
+
+/* The command may open it by its name, too: for its user it is as if logged in. */
+static bool open_terminal(int pair[2], const struct spawn *spawn)
+{
+    int locked = 0;
+
+    pair[0] = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    if (pair[0] < 0 || ioctl(pair[0], TIOCSPTLCK, &locked) < 0 ||
+        ioctl(pair[0], TIOCSWINSZ, spawn->terminal) < 0)
+        return false;
+    pair[1] = ioctl(pair[0], TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    return pair[1] >= 0 && (spawn->user->uid == geteuid() ||
+                            fchown(pair[1], spawn->user->uid, (gid_t)-1) == 0 || errno == EPERM);
+}
+
+static bool open_ends(struct ends *e, const struct spawn *spawn)
+{
+    if (!open_pipe(e->failure, 0))
+        return false;
+    if (spawn->terminal)
+        return open_terminal(e->terminal, spawn) &&
+               (e->in[1] = fcntl(e->terminal[0], F_DUPFD_CLOEXEC, 0)) >= 0;
+    if (!open_pipe(e->out, 0) || !open_pipe(e->err, 0))
+        return false;
+    if (spawn->with_stdin)
+        return open_pipe(e->in, 1);
+    e->in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    return e->in[0] >= 0;
+}
+
 bool spawn_start(const struct spawn *spawn, struct spawned *ret, struct status *st)
 {
-    AUTO(close_pair) int in[2] = {-1, -1};
-    AUTO(close_pair) int out[2] = {-1, -1};
-    AUTO(close_pair) int err[2] = {-1, -1};
-    AUTO(close_pair) int failure[2] = {-1, -1};
+    AUTO(close_ends)
+    struct ends e = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
     gid_t groups[USER_GROUPS_MAX];
     size_t n_groups = user_groups(spawn->user, groups);
-    bool opened = open_pipe(out, 0) && open_pipe(err, 0) && open_pipe(failure, 0);
 
-    if (spawn->with_stdin)
-        opened = opened && open_pipe(in, 1);
-    else
-        opened = opened && (in[0] = open("/dev/null", O_RDONLY | O_CLOEXEC)) >= 0;
-    if (!opened)
-        return status_set(st, CODE_RESOURCE_EXHAUSTED, 0, "no pipes for the command: %s",
-                          strerror(errno));
+    if (!open_ends(&e, spawn))
+        return status_set(st, CODE_RESOURCE_EXHAUSTED, 0, "no %s for the command: %s",
+                          spawn->terminal ? "terminal" : "pipes", strerror(errno));
     ret->pid = fork();
     if (ret->pid == 0) {
-        struct child_files files = {{in[0], out[1], err[1]}, failure[1]};
+        struct child_files files = {{e.in[0], e.out[1], e.err[1]}, e.failure[1], false};
 
+        if (spawn->terminal)
+            files = (struct child_files){
+                {e.terminal[1], e.terminal[1], e.terminal[1]}, e.failure[1], true};
         run_child(spawn, &files, groups, n_groups);
     }
     if (ret->pid < 0)
         return status_set(st, CODE_RESOURCE_EXHAUSTED, 0, "no process for the command: %s",
                           strerror(errno));
-    ret->in_fd = take_fd(&in[1]);
-    ret->out_fd[0] = take_fd(&out[0]);
-    ret->out_fd[1] = take_fd(&err[0]);
-    ret->failure_fd = take_fd(&failure[0]);
+    ret->in_fd = take_fd(&e.in[1]);
+    ret->out_fd[0] = take_fd(&e.out[0]);
+    ret->out_fd[1] = take_fd(&e.err[0]);
+    ret->out_fd[2] = take_fd(&e.terminal[0]);
+    ret->failure_fd = take_fd(&e.failure[0]);
     return true;
 }
 

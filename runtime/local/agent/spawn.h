@@ -6,14 +6,16 @@
 #include "runtime/local/agent/users.h"
 
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/types.h>
 
 struct spawn {
     const struct user *user;
     const char *cwd;
-    const char *const *argv; /* ends with NULL; argv[0] is looked for in the PATH of envp */
-    const char *const *envp; /* ends with NULL */
-    bool with_stdin;         /* else /dev/null */
+    const char *const *argv;        /* ends with NULL; argv[0] is looked for in the PATH of envp */
+    const char *const *envp;        /* ends with NULL */
+    bool with_stdin;                /* else /dev/null */
+    const struct winsize *terminal; /* a terminal of that size for all three; NULL: pipes */
 };
 
 /* Why a program did not come to its exec(): written to failure_fd by the child. */
@@ -25,7 +27,7 @@ struct spawn_failure {
 struct spawned {
     pid_t pid;
     int in_fd;      /* -1 without stdin; all of them are ours, non-blocking, closed on exec */
-    int out_fd[2];  /* stdout, stderr */
+    int out_fd[3];  /* stdout and stderr, or the terminal; -1: none */
     int failure_fd; /* end of file: it runs (or there is no such program: exit 126 or 127) */
 };
 

@@ -106,13 +106,21 @@ void api_json(struct http_exchange *x, int status, struct json_object *take)
     json_object_put(take);
 }
 
-static void error_text(struct http_exchange *x, int status, const char *message)
+void api_error_code(struct http_exchange *x, int status, const char *error_code,
+                    const char *message)
 {
     struct json_object *o = json_object_new_object();
 
     json_object_object_add(o, "code", json_object_new_int(status));
     json_object_object_add(o, "message", json_object_new_string(message));
+    if (error_code != NULL)
+        json_object_object_add(o, "error_code", json_object_new_string(error_code));
     api_json(x, status, o);
+}
+
+static void error_text(struct http_exchange *x, int status, const char *message)
+{
+    api_error_code(x, status, NULL, message);
 }
 
 void api_error(struct http_exchange *x, int status, const char *fmt, ...)

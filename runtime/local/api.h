@@ -26,6 +26,9 @@ api_handler api_create, api_list_v1, api_list, api_get, api_connect, api_delete,
 /* Ends the exchange with E2B's error body. */
 void api_error(struct http_exchange *x, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));
+/* The same with E2B's name for the reason beside the status. */
+void api_error_code(struct http_exchange *x, int status, const char *error_code,
+                    const char *message);
 /* Ends it with what went wrong, as HTTP has it. */
 void api_status(struct http_exchange *x, const struct status *st);
 /* Ends it with a JSON body; takes the object. */

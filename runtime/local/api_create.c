@@ -187,6 +187,8 @@ static bool read_request(const struct api_call *call, struct sandbox_request *r,
 struct waiting {
     struct daemon *daemon;   /* borrowed */
     struct http_exchange *x; /* borrowed; NULL once the client has left */
+    struct list keyed;       /* among the daemon's, if it has a key */
+    struct creation_key key;
 };
 
 static void on_gone(struct http_exchange *x)
@@ -198,28 +200,81 @@ static void on_created(void *ctx, struct sandbox *s, const struct status *st)
 {
     struct waiting *w = ctx;
 
+    if (s != NULL) {
+        s->creation = w->key;
+        w->key.text = NULL;
+    }
     if (w->x != NULL && s != NULL)
         api_json(w->x, 201, api_sandbox_json(w->daemon, s));
     else if (w->x != NULL)
         api_status(w->x, st);
     else if (s != NULL)
         daemon_kill(w->daemon, s, "nobody knows of it");
+    list_unlink(&w->keyed);
+    creation_key_deinit(&w->key);
     free(w);
+}
+
+/* Whether the key has been used, and the call is answered. */
+static bool answer_again(const struct api_call *call, const struct creation_key *key)
+{
+    const struct creation_key *known = NULL;
+    const struct sandbox *made = NULL;
+
+    LIST_FOR_EACH (node, &call->daemon->keyed) {
+        const struct waiting *w = container_of(node, struct waiting, keyed);
+
+        if (creation_key_is(&w->key, key))
+            known = &w->key;
+    }
+    LIST_FOR_EACH (node, &call->daemon->registry.by_start) {
+        const struct sandbox *s = container_of(node, struct sandbox, by_start);
+
+        if (creation_key_is(&s->creation, key))
+            made = s, known = &s->creation;
+    }
+    if (known == NULL)
+        return false;
+    if (!creation_key_asked_the_same(known, key))
+        api_error_code(call->x, 422, "idempotency_request_mismatch",
+                       "The Idempotency-Key was used for another request");
+    else if (made == NULL)
+        api_error_code(call->x, 409, "idempotency_in_progress",
+                       "The request with this Idempotency-Key is still being carried out");
+    else
+        api_json(call->x, 201, api_sandbox_json(call->daemon, made));
+    return true;
+}
+
+static bool read_key(const struct api_call *call, struct creation_key *ret, struct status *st)
+{
+    /* Only printing changes the object. */
+    const char *request = json_object_to_json_string((struct json_object *)call->body);
+
+    return creation_key_set(ret, http_header(http_request(call->x), "idempotency-key"), request,
+                            strlen(request), st);
 }
 
 void api_create(const struct api_call *call)
 {
     static const struct http_exchange_ops ops = {.gone = on_gone};
     AUTO(sandbox_request_deinit) struct sandbox_request request = {.timeout_s = 0};
+    AUTO(creation_key_deinit) struct creation_key key = {NULL};
     struct status st = STATUS_INIT;
     struct waiting *w;
 
-    if (!read_request(call, &request, &st)) {
+    if (!read_request(call, &request, &st) || !read_key(call, &key, &st)) {
         api_status(call->x, &st);
         return;
     }
+    if (key.text != NULL && answer_again(call, &key))
+        return;
     w = xcalloc(1, sizeof(*w));
-    *w = (struct waiting){call->daemon, call->x};
+    *w = (struct waiting){.daemon = call->daemon, .x = call->x, .key = key};
+    list_init(&w->keyed);
+    if (key.text != NULL)
+        list_append(&call->daemon->keyed, &w->keyed);
+    key.text = NULL;
     http_attach(call->x, &ops, w);
     daemon_create(call->daemon, &request, on_created, w);
 }

@@ -31,11 +31,12 @@ struct daemon {
     struct keeper keeper;
     struct loop_fd signal_io;
     struct registry registry;
-    uint8_t seed[32]; /* of the access tokens */
-    int64_t starting; /* sandboxes that are being made */
-    bool failed;      /* the zygote died: nothing works any more */
-    bool stopping;    /* what comes back from the keeper is of no interest any more */
-    uint8_t *scratch; /* owned; one read of the proxy */
+    uint8_t seed[32];  /* of the access tokens */
+    int64_t starting;  /* sandboxes that are being made */
+    struct list keyed; /* those of them that have an Idempotency-Key: api_create's */
+    bool failed;       /* the zygote died: nothing works any more */
+    bool stopping;     /* what comes back from the keeper is of no interest any more */
+    uint8_t *scratch;  /* owned; one read of the proxy */
 };
 
 /* What create asked for, checked. */

@@ -192,6 +192,7 @@ static bool run(struct daemon *d, struct status *st)
     raise_descriptor_limit();
     signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more */
     registry_init(&d->registry);
+    list_init(&d->keyed);
     d->scratch = xmalloc(STREAM_CHUNK);
     ok = getrandom(d->seed, sizeof(d->seed), 0) == sizeof(d->seed) && start_serving(d, st);
     if (ok) {

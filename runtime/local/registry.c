@@ -124,6 +124,7 @@ void registry_remove(struct registry *r, struct sandbox *s)
     r->n_sandboxes--;
     free(s->template_id);
     pairs_deinit(&s->metadata);
+    creation_key_deinit(&s->creation);
     free(s);
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/base/list.h"
 #include "common/http/loop.h"
+#include "runtime/local/creation_key.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -39,6 +40,7 @@ struct sandbox {
     char *template_id;                        /* owned */
     char access_token[SANDBOX_TOKEN_LEN + 1]; /* empty: the sandbox is open */
     struct pairs metadata;
+    struct creation_key creation;
     bool internet;       /* what create asked for */
     int64_t start_ns;    /* wall clock, whole microseconds, no two the same */
     int64_t end_ns;      /* wall clock */

@@ -1,5 +1,6 @@
 """The REST API of e2b-local, as E2B's clients use it."""
 
+import concurrent.futures
 import json
 import re
 import urllib.parse
@@ -63,6 +64,33 @@ def test_a_created_sandbox_has_what_clients_require(local, create):
     assert detail["envdAccessToken"] == sandbox.token
     for key in ("startedAt", "endAt", "cpuCount", "memoryMB", "diskSizeMB", "envdVersion"):
         assert detail[key], key
+
+
+def test_a_create_said_twice_makes_one_sandbox(api):
+    def create(key, **fields):
+        return api.call("POST", "/v2/sandboxes", {"templateID": "base", **fields},
+                        **{"Idempotency-Key": key})
+
+    # Said at once, the second may be asked to come again.
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(create, ["a-1"] * 4))
+    assert {a.status for a in answers} <= {201, 409}
+    assert all(a.json["error_code"] == "idempotency_in_progress" for a in answers if a.status == 409)
+    made = {a.body for a in answers if a.status == 201} | {create("a-1").body}
+    assert len(made) == 1
+
+    other = create("a-1", timeout=100)
+    assert (other.status, other.json["error_code"]) == (422, "idempotency_request_mismatch")
+    for malformed in ("", "A", "a_b", "a" * 256):
+        assert create(malformed).status == 400, malformed
+    second = create("a-2")
+    assert second.status == 201 and second.body not in made
+
+    for body in (made.pop(), second.body):
+        api.call("DELETE", "/sandboxes/" + json.loads(body)["sandboxID"])
+    again = create("a-1", timeout=100)
+    assert again.status == 201  # the key is as old as its sandbox
+    api.call("DELETE", "/sandboxes/" + again.json["sandboxID"])
 
 
 def test_defaults_differ_by_version(create):

@@ -87,9 +87,11 @@ struct follow {
     struct call_timer heartbeat;
     struct call_timer again;
     struct call_timer leave; /* the pod drains, and it is this stream's turn */
+
+    const struct follow_owner *owner; /* NULL: the call is the view's alone */
+    void *owner_ctx;
 };
 
-static void follow_step(struct follow *f);
 static void open_follower(struct follow *f);
 static void start_kill(struct follow *f);
 
@@ -109,6 +111,8 @@ static void finish(struct follow *f, const struct status *st)
     if (f->op_running && st->code != CODE_OK)
         e2b_cancel(&f->op);
     call_finish(f->call, st);
+    if (f->owner != NULL)
+        f->owner->finished(f->owner_ctx);
 }
 
 /* Every failure tells where to go on. */
@@ -128,10 +132,10 @@ static bool is_complete(const struct follow *f)
     return false; /* "now": the follower decides */
 }
 
-static void destroy(void *state)
+void follow_free(struct follow *f)
 {
-    struct follow *f = state;
-
+    if (f == NULL)
+        return;
     /* Still here when its end came first and then its last bytes were enough. */
     e2b_stream_free(f->stream);
     relay_deinit(&f->relay);
@@ -427,9 +431,17 @@ static void conclude(struct follow *f)
     }
 }
 
-/* Does everything that is possible now. */
-static void follow_step(struct follow *f)
+static bool interject(struct follow *f)
 {
+    return f->owner != NULL && f->state != FOLLOW_FINISHED && call_can_send(f->call) &&
+           f->owner->interject(f->owner_ctx);
+}
+
+/* Does everything that is possible now. */
+void follow_step(struct follow *f)
+{
+    if (interject(f))
+        return; /* once it is sent we are called again */
     while (f->state == FOLLOW_OPEN && f->stream != NULL && call_can_send(f->call)) {
         if (!send_next(f)) {
             if (f->state == FOLLOW_OPEN && f->stream_done)
@@ -478,10 +490,8 @@ static void start_kill(struct follow *f)
     e2b_verb(f->app->e2b, &f->op, f->sandbox_id, args, NULL, 0, true, &f->output);
 }
 
-static void on_gone(void *state)
+void follow_gone(struct follow *f)
 {
-    struct follow *f = state;
-
     if (f->kill_on_disconnect && !f->relay.check.exited && f->state != FOLLOW_FINISHED) {
         enter(f, FOLLOW_KILLING);
         if (f->op_running)
@@ -518,9 +528,8 @@ static void on_leave(struct call_timer *timer)
 }
 
 /* Thousands of streams that all moved at once would fall upon the other pods. */
-static void on_drain(void *state)
+void follow_drain(struct follow *f)
 {
-    struct follow *f = state;
     uint32_t spread_ms = (uint32_t)f->app->config->drain_spread_ms;
 
     if (spread_ms == 0)
@@ -528,6 +537,26 @@ static void on_drain(void *state)
     else
         call_timer_start(f->call, &f->leave,
                          clock_monotonic_ns() + arc4random_uniform(spread_ms) * NS_PER_MS);
+}
+
+void follow_fail(struct follow *f, const struct status *st)
+{
+    finish_failed(f, *st);
+}
+
+static void on_gone(void *state)
+{
+    follow_gone(state);
+}
+
+static void on_drain(void *state)
+{
+    follow_drain(state);
+}
+
+static void destroy(void *state)
+{
+    follow_free(state);
 }
 
 static const struct call_handler handler = {
@@ -631,7 +660,7 @@ void run_command_start(struct call *c, const ProtobufCMessage *message)
     struct follow *f = follow_new(c, r->sandbox_id, make_id ? made : r->command_id, r->from_seq);
 
     if (!command_spec_make(r, f->command_id, &f->spec, &f->spec_len, f->digest, &st)) {
-        destroy(f);
+        follow_free(f);
         call_finish(c, &st);
         return;
     }
@@ -658,4 +687,18 @@ void logs_start(struct call *c, const ProtobufCMessage *message)
     f->until = until_name(r->follow, r->until);
     f->text = r->encoding == SANDBOX__V1__ENCODING__ENCODING_TEXT;
     follow_begin(f, false);
+}
+
+struct follow *follow_open(struct call *c, const char *sandbox_id, const char *command_id,
+                           uint64_t from_seq, const char *until, const struct follow_owner *owner,
+                           void *ctx)
+{
+    struct follow *f = follow_new(c, sandbox_id, command_id, from_seq);
+
+    f->until = until;
+    f->owner = owner;
+    f->owner_ctx = ctx;
+    restart_heartbeat(f);
+    open_follower(f);
+    return f;
 }

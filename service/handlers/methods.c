@@ -5,6 +5,7 @@
 #include "grpc/reflection/v1/reflection.pb-c.h"
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
 #include "sandbox/v1/sandbox_service.pb-c.h"
+#include "service/handlers/attach.h"
 #include "service/handlers/commands.h"
 #include "service/handlers/files.h"
 #include "service/handlers/follow.h"
@@ -31,6 +32,7 @@ const struct method methods[] = {
     {SANDBOX, "GetCommand", METHOD_UNARY, get_command_start},
     {SANDBOX, "ListCommands", METHOD_UNARY, list_commands_start},
     {SANDBOX, "WaitCommand", METHOD_UNARY, wait_command_start},
+    {SANDBOX, "Attach", METHOD_BIDI, attach_start},
     {SANDBOX, "SendInput", METHOD_UNARY, send_input_start},
     {SANDBOX, "SignalCommand", METHOD_UNARY, signal_command_start},
     {SANDBOX, "ResizeTerminal", METHOD_UNARY, resize_terminal_start},

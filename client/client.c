@@ -174,12 +174,13 @@ bool client_is_stopped(struct sandbox_client *c, struct sandbox_error *err)
 }
 
 bool client_call_start(struct sandbox_client *c, struct client_call *call, unsigned address,
-                       const char *service, const char *method, const ProtobufCMessage *request,
-                       int64_t deadline_ns, struct sandbox_error *err)
+                       const char *service, const char *method, enum rpc_requests requests,
+                       const ProtobufCMessage *request, int64_t deadline_ns,
+                       struct sandbox_error *err)
 {
     bool is_stopped;
 
-    call->rpc = rpc_start(c->endpoints[address], service, method, request, c->metadata,
+    call->rpc = rpc_start(c->endpoints[address], service, method, requests, request, c->metadata,
                           c->n_metadata, deadline_ns);
     pthread_mutex_lock(&c->lock);
     is_stopped = c->stopping;

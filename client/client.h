@@ -36,8 +36,9 @@ struct client_call {
 
 /* Starts a call at an address. False (STOPPED): nothing was started. */
 bool client_call_start(struct sandbox_client *client, struct client_call *call, unsigned address,
-                       const char *service, const char *method, const ProtobufCMessage *request,
-                       int64_t deadline_ns, struct sandbox_error *err);
+                       const char *service, const char *method, enum rpc_requests requests,
+                       const ProtobufCMessage *request, int64_t deadline_ns,
+                       struct sandbox_error *err);
 /* Ends it. `why` is how it failed, NULL when it did not: that may be the connection's fault. */
 void client_call_end(struct sandbox_client *client, struct client_call *call,
                      const struct sandbox_error *why);

@@ -1,12 +1,14 @@
 /*
- * sandbox_run() and sandbox_logs(): one view of a command, over as many attempts as it takes, on
- * the caller's thread. An attempt is one streaming call; sequence numbers decide what is delivered,
- * and resume.c what happens when an attempt breaks. Both calls answer with the same message shape,
- * so everything is read as a LogsResponse.
+ * sandbox_run(), sandbox_logs() and sandbox_attach(): one view of a command, over as many attempts
+ * as it takes, on the caller's thread. An attempt is one streaming call; sequence numbers decide
+ * what is delivered, and resume.c what happens when an attempt breaks. All calls answer with the
+ * same message shape, of which Attach's has a field more, so everything is read as an
+ * AttachResponse.
  */
 #include "client/acker.h"
 #include "client/client.h"
 #include "client/error.h"
+#include "client/terminal.h"
 #include "common/base/clock.h"
 
 #include <stdio.h>
@@ -24,6 +26,8 @@ struct follow {
 
     Sandbox__V1__RunCommandRequest run; /* a shallow copy; used while `starts` */
     Sandbox__V1__LogsRequest logs;      /* the same view without starting anything */
+    Sandbox__V1__AttachBegin attach;    /* the same with a terminal */
+    struct sandbox_terminal *terminal;  /* borrowed; NULL: there is none */
     bool starts;                        /* RunCommand is (still) what to call */
     bool deadly;                        /* ON_DISCONNECT_KILL */
 
@@ -89,7 +93,7 @@ static bool gap(struct sandbox_error *why, const struct follow *f, uint64_t seq)
                        (unsigned long long)f->sequence.last_seq + 1, (unsigned long long)seq);
 }
 
-static enum outcome take_events(struct follow *f, const Sandbox__V1__LogsResponse *m,
+static enum outcome take_events(struct follow *f, const Sandbox__V1__AttachResponse *m,
                                 struct sandbox_error *why)
 {
     for (size_t i = 0; i < m->n_events; i++) {
@@ -133,7 +137,7 @@ static void note_answer(struct follow *f)
 }
 
 /* FOLLOW_ENDED means: go on reading. */
-static enum outcome take_message(struct follow *f, const Sandbox__V1__LogsResponse *m,
+static enum outcome take_message(struct follow *f, const Sandbox__V1__AttachResponse *m,
                                  int64_t since_ms, struct sandbox_error *why)
 {
     const char *id = f->result->command_id;
@@ -144,6 +148,8 @@ static enum outcome take_message(struct follow *f, const Sandbox__V1__LogsRespon
         return FOLLOW_BROKE;
     }
     note_answer(f);
+    if (f->terminal != NULL && m->input != NULL)
+        terminal_taken(f->terminal, m->input->offset);
     /* The first message proves little: a pod that says hello and falls over does so every time. */
     if (client_now_ms() - since_ms >= f->client->heartbeat_interval_ms)
         resume_progress(&f->resume);
@@ -163,18 +169,24 @@ static enum outcome read_stream(struct follow *f, struct rpc *rpc, struct sandbo
 {
     int64_t silence_ms = f->client->heartbeat_interval_ms * 5 / 2;
     int64_t since_ms = client_now_ms();
+    int64_t heard_ns = clock_monotonic_ns(); /* typing is no sign of the server's life */
 
     for (;;) {
         ProtobufCMessage *m = NULL;
         enum outcome outcome;
 
-        switch (rpc_next(rpc, &sandbox__v1__logs_response__descriptor,
-                         clock_monotonic_ns() + silence_ms * NS_PER_MS, &m)) {
+        if (f->terminal != NULL && !terminal_pump(f->terminal))
+            return FOLLOW_STOPPED;
+        switch (rpc_next(rpc, &sandbox__v1__attach_response__descriptor,
+                         heard_ns + silence_ms * NS_PER_MS, &m)) {
         case RPC_MESSAGE:
-            outcome = take_message(f, (Sandbox__V1__LogsResponse *)m, since_ms, why);
+            outcome = take_message(f, (Sandbox__V1__AttachResponse *)m, since_ms, why);
             sandbox_free(m);
             if (outcome != FOLLOW_ENDED)
                 return outcome;
+            heard_ns = clock_monotonic_ns(); /* a slow handler is no silence */
+            break;
+        case RPC_AGAIN:
             break;
         case RPC_TIMEOUT:
             error_local(why, SANDBOX_UNAVAILABLE, "SILENT",
@@ -189,20 +201,39 @@ static enum outcome read_stream(struct follow *f, struct rpc *rpc, struct sandbo
     }
 }
 
+/* What this attempt asks for. */
+static bool start_attempt(struct follow *f, struct client_call *call, struct sandbox_error *err)
+{
+    const char *service = sandbox__v1__sandbox_service__descriptor.name;
+    Sandbox__V1__AttachRequest attach = SANDBOX__V1__ATTACH_REQUEST__INIT;
+    uint64_t from_seq = f->sequence.last_seq + 1;
+
+    f->run.from_seq = f->logs.from_seq = f->attach.from_seq = from_seq;
+    if (f->terminal != NULL) {
+        attach.request_case = SANDBOX__V1__ATTACH_REQUEST__REQUEST_BEGIN;
+        attach.begin = &f->attach;
+        return client_call_start(f->client, call, f->resume.address, service, "Attach", RPC_MANY,
+                                 &attach.base, INT64_MAX, err);
+    }
+    return client_call_start(f->client, call, f->resume.address, service,
+                             f->starts ? "RunCommand" : "Logs", RPC_ONE,
+                             f->starts ? &f->run.base : &f->logs.base, INT64_MAX, err);
+}
+
 static enum outcome attempt(struct follow *f, struct sandbox_error *err)
 {
     struct client_call call = {0};
     struct sandbox_error why;
-    ProtobufCMessage *request = f->starts ? &f->run.base : &f->logs.base;
 
-    f->run.from_seq = f->logs.from_seq = f->sequence.last_seq + 1;
-    if (!client_call_start(f->client, &call, f->resume.address,
-                           sandbox__v1__sandbox_service__descriptor.name,
-                           f->starts ? "RunCommand" : "Logs", request, INT64_MAX, err))
+    if (!start_attempt(f, &call, err))
         return FOLLOW_BROKE;
+    if (f->terminal != NULL)
+        terminal_use(f->terminal, call.rpc);
 
     enum outcome outcome = read_stream(f, call.rpc, &why);
 
+    if (f->terminal != NULL)
+        terminal_use(f->terminal, NULL);
     client_call_end(f->client, &call, outcome == FOLLOW_BROKE ? &why : NULL);
     if (outcome == FOLLOW_BROKE)
         client_error(f->client, f->resume.address, &why, err);
@@ -333,4 +364,32 @@ bool sandbox_logs(struct sandbox_client *client, const Sandbox__V1__LogsRequest 
     if (!set_command_id(f.result, request->command_id, err))
         return false;
     return follow_to_end(&f, request->from_seq, acknowledge, ACK_BYTES / 4, err);
+}
+
+bool sandbox_attach(struct sandbox_client *client, const Sandbox__V1__AttachBegin *begin,
+                    struct sandbox_terminal *terminal, const struct sandbox_handlers *handlers,
+                    struct sandbox_result *result, struct sandbox_error *err)
+{
+    struct sandbox_result own_result;
+    struct sandbox_error own_err;
+    struct follow f = {
+        .client = client,
+        .handlers = handlers != NULL ? handlers : &no_handlers,
+        .result = result != NULL ? result : &own_result,
+        .run = SANDBOX__V1__RUN_COMMAND_REQUEST__INIT,
+        .logs = SANDBOX__V1__LOGS_REQUEST__INIT,
+        .attach = *begin,
+        .terminal = terminal,
+    };
+    bool ok;
+
+    *f.result = (struct sandbox_result){0};
+    if (err == NULL)
+        err = &own_err;
+    f.logs.follow = true;
+    f.logs.until = begin->until;
+    ok = set_command_id(f.result, begin->command_id, err) &&
+         follow_to_end(&f, begin->from_seq, false, 0, err);
+    terminal_end(terminal);
+    return ok;
 }

@@ -16,6 +16,7 @@
 #include <grpc/support/alloc.h>
 #include <grpc/support/time.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -42,16 +43,19 @@ struct endpoint {
     struct connection *current; /* what new calls use; under lock; NULL until needed */
 };
 
-enum op { OP_START = 1, OP_STATUS, OP_MESSAGE, OP_WATCH };
+enum op { OP_START = 1, OP_STATUS, OP_MESSAGE, OP_WATCH, OP_SEND, OP_WAKE };
 
 struct rpc {
     struct endpoint *endpoint;     /* borrowed */
     struct connection *connection; /* a reference */
     grpc_completion_queue *cq;
     grpc_call *call;
-    unsigned pending; /* operations that gRPC holds */
-    bool reading;     /* OP_MESSAGE is one of them */
-    bool drained;     /* no message will follow */
+    atomic_uint pending; /* operations that gRPC holds */
+    bool sending;        /* the request, or OP_SEND, is one of them */
+    atomic_bool waking;  /* OP_WAKE is */
+    bool many;           /* RPC_MANY */
+    bool reading;        /* OP_MESSAGE is one of them */
+    bool drained;        /* no message will follow */
     bool have_status;
     grpc_metadata_array initial, trailing;
     grpc_byte_buffer *message;
@@ -229,13 +233,14 @@ static grpc_byte_buffer *pack(const ProtobufCMessage *m)
 static void start_batch(struct rpc *rpc, const grpc_op *ops, size_t n, enum op op)
 {
     /* An error here is a misuse of gRPC's interface, by us: there is nobody to report it to. */
+    rpc->pending++;
     if (grpc_call_start_batch(rpc->call, ops, n, tag(op), NULL) != GRPC_CALL_OK)
         abort();
-    rpc->pending++;
 }
 
-static void start_request(struct rpc *rpc, const ProtobufCMessage *request,
-                          const struct sandbox_pair *metadata, size_t n_metadata)
+static void start_request(struct rpc *rpc, enum rpc_requests requests,
+                          const ProtobufCMessage *request, const struct sandbox_pair *metadata,
+                          size_t n_metadata)
 {
     grpc_metadata *pairs = xcalloc(n_metadata, sizeof(*pairs));
     grpc_byte_buffer *bytes = pack(request);
@@ -250,17 +255,24 @@ static void start_request(struct rpc *rpc, const ProtobufCMessage *request,
          .data.send_initial_metadata = {.count = n_metadata, .metadata = pairs}},
         {.op = GRPC_OP_SEND_MESSAGE, .data.send_message.send_message = bytes},
         {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT},
-        {.op = GRPC_OP_RECV_INITIAL_METADATA,
-         .data.recv_initial_metadata.recv_initial_metadata = &rpc->initial},
     };
 
-    start_batch(rpc, ops, sizeof(ops) / sizeof(ops[0]), OP_START);
+    rpc->sending = true;
+    start_batch(rpc, ops, requests == RPC_ONE ? 3 : 2, OP_SEND);
     grpc_byte_buffer_destroy(bytes);
     for (size_t i = 0; i < n_metadata; i++) {
         grpc_slice_unref(pairs[i].key);
         grpc_slice_unref(pairs[i].value);
     }
     free(pairs);
+}
+
+static void start_initial(struct rpc *rpc)
+{
+    grpc_op op = {.op = GRPC_OP_RECV_INITIAL_METADATA,
+                  .data.recv_initial_metadata.recv_initial_metadata = &rpc->initial};
+
+    start_batch(rpc, &op, 1, OP_START);
 }
 
 static void start_status(struct rpc *rpc)
@@ -282,14 +294,15 @@ static void start_reading(struct rpc *rpc)
 }
 
 struct rpc *rpc_start(struct endpoint *e, const char *service, const char *method,
-                      const ProtobufCMessage *request, const struct sandbox_pair *metadata,
-                      size_t n_metadata, int64_t deadline_ns)
+                      enum rpc_requests requests, const ProtobufCMessage *request,
+                      const struct sandbox_pair *metadata, size_t n_metadata, int64_t deadline_ns)
 {
     struct rpc *rpc = xcalloc(1, sizeof(*rpc));
     char *path = xasprintf("/%s/%s", service, method);
     grpc_slice path_slice = grpc_slice_from_copied_string(path);
 
     rpc->endpoint = e;
+    rpc->many = requests == RPC_MANY;
     rpc->details = grpc_empty_slice();
     grpc_metadata_array_init(&rpc->initial);
     grpc_metadata_array_init(&rpc->trailing);
@@ -299,9 +312,30 @@ struct rpc *rpc_start(struct endpoint *e, const char *service, const char *metho
                                          rpc->cq, path_slice, NULL, deadline_of(deadline_ns), NULL);
     grpc_slice_unref(path_slice);
     free(path);
-    start_request(rpc, request, metadata, n_metadata);
+    start_request(rpc, requests, request, metadata, n_metadata);
+    start_initial(rpc);
     start_status(rpc);
     return rpc;
+}
+
+bool rpc_send(struct rpc *rpc, const ProtobufCMessage *request)
+{
+    grpc_op op = {.op = GRPC_OP_SEND_MESSAGE};
+
+    if (rpc->sending)
+        return false;
+    rpc->sending = true;
+    op.data.send_message.send_message = pack(request);
+    start_batch(rpc, &op, 1, OP_SEND);
+    grpc_byte_buffer_destroy(op.data.send_message.send_message);
+    return true;
+}
+
+/* An empty batch comes back at once. */
+void rpc_wake(struct rpc *rpc)
+{
+    if (!atomic_exchange(&rpc->waking, true))
+        start_batch(rpc, NULL, 0, OP_WAKE);
 }
 
 static void take_status(struct rpc *rpc)
@@ -333,6 +367,12 @@ static enum op take_event(struct rpc *rpc, const grpc_event *event)
     switch (op) {
     case OP_START:
     case OP_WATCH:
+        break;
+    case OP_SEND:
+        rpc->sending = false;
+        break;
+    case OP_WAKE:
+        rpc->waking = false;
         break;
     case OP_STATUS:
         take_status(rpc);
@@ -380,7 +420,11 @@ enum rpc_event rpc_next(struct rpc *rpc, const ProtobufCMessageDescriptor *type,
 
         if (event.type == GRPC_QUEUE_TIMEOUT)
             return RPC_TIMEOUT;
-        if (take_event(rpc, &event) != OP_MESSAGE || rpc->message == NULL)
+        enum op op = take_event(rpc, &event);
+
+        if (op == OP_WAKE || (op == OP_SEND && rpc->many))
+            return RPC_AGAIN;
+        if (op != OP_MESSAGE || rpc->message == NULL)
             continue;
         if (rpc->error.local) {
             drop_message(rpc);

@@ -81,7 +81,7 @@ static bool attempt(struct unary *u, struct sandbox_error *err)
     struct sandbox_error why;
 
     if (!client_call_start(u->client, &call, u->resume.address, u->service, u->method->name,
-                           u->request, attempt_deadline_ns(u), err))
+                           RPC_ONE, u->request, attempt_deadline_ns(u), err))
         return false;
     take_response(u, &call, &why);
     client_call_end(u->client, &call, why.code != SANDBOX_OK ? &why : NULL);

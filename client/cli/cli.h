@@ -44,6 +44,7 @@ struct verb {
 extern const struct verb sandbox_verbs[];
 extern const struct verb file_verbs[];
 extern const struct verb stream_verbs[];
+extern const struct verb attach_verbs[];
 extern const struct verb command_verbs[];
 extern const struct verb health_verbs[];
 

@@ -311,6 +311,35 @@ bool sandbox_logs(struct sandbox_client *client, const Sandbox__V1__LogsRequest 
                   bool acknowledge, const struct sandbox_handlers *handlers,
                   struct sandbox_result *result, struct sandbox_error *err);
 
+/* ---- terminals ------------------------------------------------------------------------------- */
+
+/* Where is typed into what sandbox_attach() shows. Used from any thread. */
+struct sandbox_terminal;
+
+struct sandbox_terminal *sandbox_terminal_new(void);
+/* Not while sandbox_attach() uses it. NULL is fine. */
+void sandbox_terminal_free(struct sandbox_terminal *terminal);
+
+/* Types the bytes, each once however often the stream breaks. Waits while 64 KiB of input wait to
+ * be taken. False: the stream is over, and not all of it was taken. */
+bool sandbox_terminal_type(struct sandbox_terminal *terminal, const void *data, size_t len);
+
+/* The terminal has a new size, 1 to 1000 columns and rows. */
+void sandbox_terminal_resize(struct sandbox_terminal *terminal, uint32_t cols, uint32_t rows);
+
+/* Leaves the command: sandbox_attach() returns true soon, with result.stopped set. */
+void sandbox_terminal_detach(struct sandbox_terminal *terminal);
+
+/*
+ * Shows a command that was started with pty (or with stdin), from begin->from_seq on, to its end,
+ * and types into it what the terminal is given. Events come as in sandbox_run(), and a broken
+ * stream goes on as there. A terminal serves one call. One program at a time should type: input
+ * from several gets lost.
+ */
+bool sandbox_attach(struct sandbox_client *client, const Sandbox__V1__AttachBegin *begin,
+                    struct sandbox_terminal *terminal, const struct sandbox_handlers *handlers,
+                    struct sandbox_result *result, struct sandbox_error *err);
+
 #ifdef __cplusplus
 }
 #endif

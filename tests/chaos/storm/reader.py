@@ -147,7 +147,7 @@ class Reader:
             "dropped": self.dropped, "dropped_bytes": self.dropped_bytes,
             "received_bytes": self.received_bytes, "started": self.started,
             "breaks": self.breaks - 1, "exited": None if self.exited is None else [
-                self.exited.reason, self.exited.code],
+                self.exited.reason, self.exited.code, self.exited.message],
         }
 
 

@@ -243,7 +243,7 @@ class Storm:
         problems = report["wrong"]
         if report["failure"]:
             problems.append(report["failure"])
-        elif report["torn"] or report["lines"] != want or report["exited"] != [1, 0]:
+        elif report["torn"] or report["lines"] != want or report["exited"] != [1, 0, ""]:
             problems.append("%d lines of %d, exit %s" % (report["lines"], want, report["exited"]))
         if report["started"] != 1:
             problems.append("started %d times" % report["started"])

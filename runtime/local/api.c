@@ -236,25 +236,61 @@ static void health(struct daemon *d, struct http_exchange *x)
     api_json(x, 200, o);
 }
 
+/* What E2B's cloud serves besides, as a sentence; NULL when the path is none of that. */
+static const char *absent(const struct http_head *h)
+{
+    static const struct {
+        const char *path; /* and all below it, of any version */
+        const char *sentence;
+    } services[] = {
+        {"/templates", "Templates are not built here: the local runtime takes them from folders"},
+        {"/volumes", "The local runtime has no volumes: they are a service of E2B's cloud"},
+        {"/volumecontent", "The local runtime has no volumes: they are a service of E2B's cloud"},
+        {"/secrets", "The local runtime has no secrets: they are a service of E2B's cloud"},
+        {"/teams", "The local runtime has no teams: they are a service of E2B's cloud"},
+    };
+    const char *path = h->path;
+    size_t len = h->path_len;
+
+    if (len > 4 && memcmp(path, "/v", 2) == 0 && path[3] == '/')
+        path += 3, len -= 3;
+    for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
+        size_t n = strlen(services[i].path);
+
+        if (len >= n && memcmp(path, services[i].path, n) == 0 && (len == n || path[n] == '/'))
+            return services[i].sentence;
+    }
+    return NULL;
+}
+
+/* The request fits no handler. */
+static void refuse(struct http_exchange *x, enum match match)
+{
+    const char *sentence = absent(http_request(x));
+
+    if (sentence != NULL)
+        api_error(x, 501, "%s", sentence);
+    else if (match == MATCH_NONE)
+        api_error(x, 404, "validation error: no matching operation was found");
+    else
+        api_error(x, 405, "validation error: method not allowed");
+}
+
 void api_request(struct daemon *d, struct http_exchange *x)
 {
     const struct http_head *h = http_request(x);
     struct api_call call = {.daemon = d, .x = x};
     api_handler *handle = NULL;
+    enum match match;
 
     if (http_path_is(h, "/health") && strcmp(h->method, "GET") == 0) {
         health(d, x);
         return;
     }
-    switch (find(h, &call, &handle)) {
-    case MATCH_NONE:
-        api_error(x, 404, "validation error: no matching operation was found");
+    match = find(h, &call, &handle);
+    if (match != MATCH) {
+        refuse(x, match);
         return;
-    case MATCH_OTHER_METHOD:
-        api_error(x, 405, "validation error: method not allowed");
-        return;
-    case MATCH:
-        break;
     }
     if (!check_key(d, x))
         return;

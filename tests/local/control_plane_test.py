@@ -225,6 +225,11 @@ def test_unknown_routes_and_methods(api):
     assert api.call("GET", "/no/such/route").status == 404
     assert api.call("GET", "/v2/sandboxes/" + "i" * 21).status == 404
     assert api.call("PATCH", "/sandboxes").status == 405
+    for path in ("/v3/templates", "/volumes", "/volumes/x", "/secrets", "/teams"):
+        answer = api.call("POST", path)
+        assert answer.status == 501 and "The local runtime" in answer.json["message"].replace(
+            "the local runtime", "The local runtime"), path
+    assert api.call("POST", "/volumesque").status == 404
 
 
 def test_what_is_not_there_yet_is_said(api, create):

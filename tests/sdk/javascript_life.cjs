@@ -1,7 +1,7 @@
 // What E2B's JavaScript SDK can do with a sandbox as a whole: see javascript_driver.cjs.
 const assert = require('node:assert')
 const { e2b, fetchStatus, until } = require('./javascript_cases.cjs')
-const { NotFoundError, SandboxError, SandboxNotFoundError, TimeoutError } = e2b
+const { SandboxError, SandboxNotFoundError, TimeoutError } = e2b
 
 async function createAndList(sandbox, Sandbox) {
   const info = await sandbox.getInfo()
@@ -46,6 +46,16 @@ async function end(sandbox, Sandbox) {
   await assert.rejects(sandbox.getInfo(), SandboxNotFoundError)
   await assert.rejects(sandbox.setTimeout(1000), SandboxNotFoundError)
   await assert.rejects(sandbox.commands.run('true'), SandboxError)
+}
+
+// What else E2B's cloud serves is refused with a sentence.
+async function services() {
+  const client = new e2b.E2B({ apiKey: process.env.E2B_API_KEY })
+  assert.deepEqual(Object.keys(client).sort(), ['Sandbox', 'Secret', 'Template', 'Volume'])
+  assert(await (await client.Sandbox.create({ timeoutMs: 60_000 })).kill())
+  await assert.rejects(client.Template.build(e2b.Template().fromBaseImage(), 'mine'), /not built here/)
+  await assert.rejects(client.Volume.create('v'), /no volumes/)
+  await assert.rejects(client.Secret.create('s', 'value'), /no secrets/)
 }
 
 async function pause(Sandbox) {
@@ -150,4 +160,4 @@ async function metrics(Sandbox) {
   assert(await sandbox.kill())
 }
 
-module.exports = { onOneSandbox: [createAndList, end], alone: [pause, lifecycle, snapshots, network, metrics] }
+module.exports = { onOneSandbox: [createAndList, end], alone: [services, pause, lifecycle, snapshots, network, metrics] }

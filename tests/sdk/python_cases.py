@@ -4,6 +4,7 @@ Every method is awaited; where the flavours differ, `sdk.sync` tells which one t
 """
 
 import http.client
+import inspect
 import io
 import os
 import time
@@ -21,7 +22,9 @@ ADDRESS = os.environ["E2B_API_URL"].removeprefix("http://")
 
 async def raises(kind, call, *args, **kwargs):
     try:
-        await call(*args, **kwargs)
+        result = call(*args, **kwargs)
+        if inspect.isawaitable(result):
+            await result
     except kind as e:
         return e
     raise AssertionError("%s was not raised" % kind.__name__)

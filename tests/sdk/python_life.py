@@ -7,6 +7,7 @@ import os
 import time
 from datetime import datetime, timedelta, timezone
 
+import e2b
 from e2b import (
     NotFoundException, SandboxException, SandboxNotFoundException, SandboxNotRunningException,
     SandboxQuery, SandboxState, TimeoutException,
@@ -46,6 +47,8 @@ async def create_and_list(sdk, sandbox):
     assert (await connected.commands.run("echo 2")).stdout == "2\n"
     assert await sdk.Sandbox.kill(two.sandbox_id) and not await sdk.Sandbox.kill(two.sandbox_id)
     await raises(SandboxNotFoundException, two.connect)
+    unknown = await raises(SandboxException, sdk.Sandbox.create, "no-such-template")
+    assert "no-such-template" in str(unknown)
 
 
 async def end(sdk, sandbox):
@@ -59,12 +62,6 @@ async def end(sdk, sandbox):
     await raises(SandboxNotFoundException, sandbox.get_info)
     await raises(SandboxNotFoundException, sandbox.set_timeout, 1)
     await raises(TimeoutException, sandbox.commands.run, "true")
-
-
-async def refusals(sdk, sandbox):
-    """What a sandbox of processes does not have is refused with a sentence."""
-    create = sdk.Sandbox.create
-    assert "no-such-template" in str(await raises(SandboxException, create, "no-such-template"))
 
 
 async def idempotency(sdk):
@@ -208,3 +205,18 @@ async def metrics(sdk):
     assert await sdk.Sandbox.get_metrics(sandbox.sandbox_id, start=begin, end=later)
     assert not await sandbox.get_metrics(start=begin - timedelta(hours=1), end=begin)
     await sandbox.kill()
+
+
+async def services(sdk):
+    """What else E2B's cloud serves is refused with a sentence."""
+    client = e2b.E2B(api_key=os.environ["E2B_API_KEY"])
+    names = {"Sandbox", "Template", "Volume", "Secret"}
+    assert set(vars(client)) == names | {"Async" + name for name in names}
+    template, volume, secret = (sdk.service(client, name) for name in ("Template", "Volume", "Secret"))
+    made = await sdk.service(client, "Sandbox").create(timeout=60)
+    assert await made.kill()
+    for refused, call in (
+            ("not built here", lambda: template.build(e2b.Template().from_base_image(), "mine")),
+            ("no volumes", lambda: volume.create("v")),
+            ("no secrets", lambda: secret.create("s", "value"))):
+        assert refused in str(await raises(Exception, call))

@@ -38,7 +38,7 @@ static const struct endpoint endpoints[] = {
     {"POST", "/sandboxes/{id}/resume", false, true, api_missing_part},
     {"POST", "/sandboxes/{id}/fork", false, true, api_missing_part},
     {"POST", "/sandboxes/{id}/snapshots", false, true, api_missing_part},
-    {"PUT", "/sandboxes/{id}/network", false, true, api_missing_part},
+    {"PUT", "/sandboxes/{id}/network", false, true, api_network},
     {"GET", "/sandboxes/{id}/metrics", false, true, api_missing_part},
     {"GET", "/sandboxes/{id}/logs", true, true, api_missing_part},
 };
@@ -142,6 +142,9 @@ void api_status(struct http_exchange *x, const struct status *st)
         break;
     case CODE_NOT_FOUND:
         error_text(x, 404, st->message);
+        break;
+    case CODE_PERMISSION_DENIED:
+        error_text(x, 403, st->message);
         break;
     case CODE_RESOURCE_EXHAUSTED:
         error_text(x, 429, st->message);

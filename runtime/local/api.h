@@ -21,7 +21,7 @@ struct api_call {
 typedef void api_handler(const struct api_call *call);
 
 api_handler api_create, api_list_v1, api_list, api_get, api_connect, api_delete, api_timeout,
-    api_refresh, api_missing_part;
+    api_refresh, api_network, api_missing_part;
 
 /* Ends the exchange with E2B's error body. */
 void api_error(struct http_exchange *x, int status, const char *fmt, ...)

@@ -130,25 +130,15 @@ static bool is_empty(struct json_object *v)
     return v == NULL;
 }
 
-/* A sandbox here has no way out, so whatever is denied is; what would open one is refused. */
-static bool check_network(struct json_object *network, struct status *st)
+static bool read_network(const struct json_object *body, struct sandbox_request *r,
+                         struct status *st)
 {
-    static const char *const refused[] = {"allowOut", "rules", "egressProxy", "maskRequestHost",
-                                          "httpsPorts"};
-    struct json_object *public;
-
-    if (network == NULL)
-        return true;
-    if (!json_object_is_type(network, json_type_object))
-        return bad(st, "network", "must be an object");
-    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
-        if (!is_empty(field(network, refused[i])))
-            return status_set(st, CODE_INVALID_ARGUMENT, 0,
-                              "The local runtime does not support network.%s yet", refused[i]);
-    }
-    public = field(network, "allowPublicTraffic");
-    if (public != NULL && !is_true(public))
-        return unsupported(st, "network.allowPublicTraffic: false");
+    if (!network_parse(&r->network, field(body, "network"), r->internet, st))
+        return false;
+    if (!r->network.public_traffic && !r->secure)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                          "You cannot create a sandbox without public access unless you enable "
+                          "secure envd access via 'secure' flag.");
     return true;
 }
 
@@ -164,7 +154,7 @@ static bool check_supported(const struct json_object *body, struct status *st)
         return unsupported(st, "iam");
     if (!is_empty(field(body, "volumeMounts")))
         return unsupported(st, "volumeMounts");
-    return check_network(field(body, "network"), st);
+    return true;
 }
 
 static bool read_request(const struct api_call *call, struct sandbox_request *r, struct status *st)
@@ -180,7 +170,7 @@ static bool read_request(const struct api_call *call, struct sandbox_request *r,
         !check_supported(call->body, st))
         return false;
     r->secure = r->secure || call->v2;
-    return true;
+    return read_network(call->body, r, st);
 }
 
 /* A creation somebody waits for. */

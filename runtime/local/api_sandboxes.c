@@ -6,6 +6,7 @@
 #include "runtime/local/listing.h"
 #include "runtime/local/timestamp.h"
 
+#include <json-c/json_tokener.h>
 #include <string.h>
 
 #define ENVD_VERSION "0.6.13" /* the envd whose behaviour the agent has; SDKs decide by it */
@@ -49,7 +50,7 @@ struct json_object *api_sandbox_json(const struct daemon *d, const struct sandbo
 
     add_identity(o, s);
     add_access(o, d, s);
-    add_text(o, "trafficAccessToken", NULL);
+    add_text(o, "trafficAccessToken", s->traffic_token[0] != '\0' ? s->traffic_token : NULL);
     return o;
 }
 
@@ -82,6 +83,8 @@ void api_get(const struct api_call *call)
     o = listed_json(s);
     add_access(o, call->daemon, s);
     json_object_object_add(o, "allowInternetAccess", json_object_new_boolean(s->internet));
+    if (s->network != NULL)
+        json_object_object_add(o, "network", json_tokener_parse(s->network));
     lifecycle = json_object_new_object();
     json_object_object_add(lifecycle, "autoResume", json_object_new_boolean(false));
     add_text(lifecycle, "onTimeout", "kill");

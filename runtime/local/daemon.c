@@ -1,6 +1,7 @@
 /* See daemon.h. */
 #include "runtime/local/daemon.h"
 
+#include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
@@ -11,17 +12,20 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <unistd.h>
 
 void sandbox_request_deinit(struct sandbox_request *r)
 {
     pairs_deinit(&r->metadata);
     pairs_deinit(&r->envs);
+    network_deinit(&r->network);
 }
 
 static void forget(struct daemon *d, struct sandbox *s)
 {
     loop_timer_cancel(&d->loop, &s->expiry);
     proxy_cut(s);
+    egress_free(s->egress);
     registry_remove(&d->registry, s);
 }
 
@@ -74,6 +78,7 @@ struct creation {
     struct sandbox_request request;
     char id[SANDBOX_ID_LEN + 1];
     char token[SANDBOX_TOKEN_LEN + 1];
+    struct sandbox_net_sockets net;
     int64_t began_ns;
     struct status st; /* CODE_OK: it is there */
     daemon_created *done;
@@ -82,8 +87,34 @@ struct creation {
 
 static void creation_free(struct creation *c)
 {
+    if (c->net.tcp_fd >= 0) {
+        close(c->net.tcp_fd);
+        close(c->net.dns_fd);
+    }
     sandbox_request_deinit(&c->request);
     free(c);
+}
+
+/* What a network is besides its policy. */
+static void set_network(struct daemon *d, struct sandbox *s, struct network *take, bool internet)
+{
+    AUTO_FREE char *subject = xasprintf("sandbox-traffic-%s", s->id);
+
+    free(s->network);
+    free(s->mask_host);
+    s->network = TAKE(take->text);
+    s->mask_host = TAKE(take->mask_host);
+    s->internet = internet;
+    if (take->public_traffic)
+        s->traffic_token[0] = '\0';
+    else
+        token_make(d->seed, sizeof(d->seed), subject, s->traffic_token);
+}
+
+void daemon_set_network(struct daemon *d, struct sandbox *s, struct network *take, bool internet)
+{
+    set_network(d, s, take, internet);
+    egress_set_policy(s->egress, &take->policy);
 }
 
 static struct sandbox *enter(struct creation *c)
@@ -95,7 +126,10 @@ static struct sandbox *enter(struct creation *c)
 
     s->daemon = d;
     s->template_id = xstrdup(TEMPLATE_ID);
-    s->internet = c->request.internet;
+    set_network(d, s, &c->request.network, c->request.internet);
+    s->egress =
+        egress_new(&d->egress, s->id, c->net.tcp_fd, c->net.dns_fd, &c->request.network.policy);
+    c->net = (struct sandbox_net_sockets){-1, -1};
     s->metadata = c->request.metadata;
     c->request.metadata = (struct pairs){NULL, 0};
     strcpy(s->access_token, c->token);
@@ -137,11 +171,32 @@ static void create_in_zygote(struct task *task)
     for (size_t i = 0; i < c->request.envs.n; i++)
         envs[i] =
             (struct zygote_env){c->request.envs.items[i].name, c->request.envs.items[i].value};
-    if (!zygote_create(c->daemon->zygote, &spec, &c->st) && c->st.code == CODE_OK)
+    if (!zygote_create(c->daemon->zygote, &spec, &c->net, &c->st) && c->st.code == CODE_OK)
         status_set(&c->st, CODE_INTERNAL, 0, "the sandbox did not start");
     free(envs);
     c->task.run = created;
     executor_post(loop_executor(&c->daemon->loop), &c->task);
+}
+
+/* Where connections are not redirected, programs have to be told how to reach the internet. */
+static void add_proxy(struct pairs *envs)
+{
+    static const struct zygote_env told[] = {
+        {"HTTP_PROXY", SANDBOX_NET_PROXY_URL},
+        {"http_proxy", SANDBOX_NET_PROXY_URL},
+        {"HTTPS_PROXY", SANDBOX_NET_PROXY_URL},
+        {"https_proxy", SANDBOX_NET_PROXY_URL},
+        {"ALL_PROXY", SANDBOX_NET_PROXY_URL},
+        {"all_proxy", SANDBOX_NET_PROXY_URL},
+        {"NO_PROXY", "localhost,127.0.0.1,::1"},
+        {"no_proxy", "localhost,127.0.0.1,::1"},
+        {"NODE_USE_ENV_PROXY", "1"},
+    };
+
+    for (size_t i = 0; i < sizeof(told) / sizeof(told[0]); i++) {
+        if (pairs_get(envs, told[i].name) == NULL)
+            pairs_add(envs, told[i].name, told[i].value);
+    }
 }
 
 static bool prepare(struct creation *c)
@@ -155,6 +210,8 @@ static bool prepare(struct creation *c)
                           (long long)d->config.max_sandboxes);
     if (getrandom(random, sizeof(random), 0) != sizeof(random))
         return status_set(&c->st, CODE_INTERNAL, 0, "no random numbers");
+    if (!zygote_net_redirects(d->zygote))
+        add_proxy(&c->request.envs);
     sandbox_id_make(random, c->id);
     if (c->request.secure)
         token_make(d->seed, sizeof(d->seed), c->id, c->token);
@@ -169,6 +226,7 @@ void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_create
         .task.run = create_in_zygote,
         .daemon = d,
         .request = *take,
+        .net = {-1, -1},
         .began_ns = clock_monotonic_ns(),
         .done = done,
         .ctx = ctx,

@@ -7,9 +7,12 @@
  */
 #pragma once
 
+#include "common/base/options.h"
 #include "common/http/loop.h"
 #include "common/http/server.h"
+#include "runtime/local/egress.h"
 #include "runtime/local/keeper.h"
+#include "runtime/local/network.h"
 #include "runtime/local/registry.h"
 
 struct daemon_config {
@@ -19,6 +22,9 @@ struct daemon_config {
     const char *domain;   /* NULL: localhost; once it serves: none is told to clients */
     int64_t max_lifetime_ms;
     int64_t max_sandboxes;
+    const char *name_servers;          /* of egress_resolver_new() */
+    struct option_strings egress_open; /* of egress_server_init() */
+    bool egress_proxy;                 /* of zygote_config */
 };
 
 struct daemon {
@@ -31,6 +37,7 @@ struct daemon {
     struct keeper keeper;
     struct loop_fd signal_io;
     struct registry registry;
+    struct egress_server egress;
     uint8_t seed[32];  /* of the access tokens */
     int64_t starting;  /* sandboxes that are being made */
     struct list keyed; /* those of them that have an Idempotency-Key: api_create's */
@@ -46,6 +53,7 @@ struct sandbox_request {
     bool internet;
     struct pairs metadata;
     struct pairs envs;
+    struct network network;
 };
 
 void sandbox_request_deinit(struct sandbox_request *r);
@@ -59,6 +67,8 @@ void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_create
 void daemon_kill(struct daemon *d, struct sandbox *s, const char *why);
 /* Moves its end to left_ms from now. */
 void daemon_set_timeout(struct daemon *d, struct sandbox *s, int64_t left_ms);
+/* Replaces what it may reach and who may reach it; what is not permitted any more is cut. */
+void daemon_set_network(struct daemon *d, struct sandbox *s, struct network *take, bool internet);
 /* How long it may still live at most, whatever is asked for; 0 when that is used up. */
 int64_t daemon_max_left_ms(const struct daemon *d, const struct sandbox *s);
 

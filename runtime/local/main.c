@@ -52,6 +52,15 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
          "The longest a sandbox may live. Default: 24h.", .min = 1000, .max = INT64_C(2592000000)},
         {"max-sandboxes", 0, NULL, OPTION_INT, &c->max_sandboxes, "N",
          "How many sandboxes there may be at a time. Default: 200.", .min = 1, .max = 100000},
+        {"egress-allow", 0, "E2B_LOCAL_EGRESS_ALLOW", OPTION_STRINGS, &c->egress_open,
+         "ADDRESS[/BITS][:PORT][,…]",
+         "Lets sandboxes reach addresses that none may otherwise: this machine's own and private "
+         "ones. May be given more than once. A sandbox's own rules still hold."},
+        {"egress-dns", 0, "E2B_LOCAL_EGRESS_DNS", OPTION_STRING, &c->name_servers, "IP[:PORT][,…]",
+         "Name servers that are asked for sandboxes. Default: this machine's."},
+        {"egress-proxy", 0, "E2B_LOCAL_EGRESS_PROXY", OPTION_BOOL, &c->egress_proxy, NULL,
+         "Programs in sandboxes reach the internet by HTTP_PROXY only, as where the kernel cannot "
+         "redirect their connections."},
         {NULL},
     };
     const struct program program = {
@@ -159,6 +168,9 @@ static bool start_serving(struct daemon *d, struct status *st)
     const struct http_server_config config = {.request = on_request, .ctx = d};
     int fd;
 
+    if (!egress_server_init(&d->egress, &d->loop, d->config.name_servers, d->config.egress_open.at,
+                            d->config.egress_open.n, st))
+        return false;
     d->keeper = (struct keeper){.zygote = d->zygote, .ended = daemon_on_ended, .ctx = d};
     if (!watch_signals(d, st) || !keeper_start(&d->keeper, st))
         return false;
@@ -201,10 +213,15 @@ static bool run(struct daemon *d, struct status *st)
         ok = !d->failed || status_set(st, CODE_INTERNAL, 0, "the zygote died");
     }
     d->stopping = true;
-    LIST_FOR_EACH_SAFE (node, &d->registry.by_start)
-        proxy_cut(container_of(node, struct sandbox, by_start));
+    LIST_FOR_EACH_SAFE (node, &d->registry.by_start) {
+        struct sandbox *s = container_of(node, struct sandbox, by_start);
+
+        proxy_cut(s);
+        egress_free(s->egress);
+    }
     http_server_free(d->server);
     keeper_stop(&d->keeper);
+    egress_server_deinit(&d->egress);
     loop_deinit(&d->loop);
     registry_deinit(&d->registry);
     free(d->scratch);
@@ -233,7 +250,9 @@ int main(int argc, char **argv)
         d.config.data_dir = data_dir = workdir_absolute(d.config.data_dir, &st);
     ok = d.config.data_dir != NULL;
     if (ok) {
-        d.zygote = zygote_start(&(struct zygote_config){.data_dir = d.config.data_dir}, &st);
+        d.zygote = zygote_start(&(struct zygote_config){.data_dir = d.config.data_dir,
+                                                        .net_proxy = d.config.egress_proxy},
+                                &st);
         ok = d.zygote != NULL && run(&d, &st);
         zygote_stop(d.zygote);
     }

@@ -123,6 +123,8 @@ void registry_remove(struct registry *r, struct sandbox *s)
     list_unlink(&s->by_start);
     r->n_sandboxes--;
     free(s->template_id);
+    free(s->network);
+    free(s->mask_host);
     pairs_deinit(&s->metadata);
     creation_key_deinit(&s->creation);
     free(s);

@@ -31,6 +31,7 @@ void pairs_deinit(struct pairs *p);
 const char *pairs_get(const struct pairs *p, const char *name);
 
 struct daemon;
+struct egress;
 
 struct sandbox {
     struct daemon *daemon; /* borrowed: the owner of the registry */
@@ -41,7 +42,7 @@ struct sandbox {
     char access_token[SANDBOX_TOKEN_LEN + 1]; /* empty: the sandbox is open */
     struct pairs metadata;
     struct creation_key creation;
-    bool internet;       /* what create asked for */
+    bool internet;       /* allow_internet_access */
     int64_t start_ns;    /* wall clock, whole microseconds, no two the same */
     int64_t end_ns;      /* wall clock */
     int64_t start_at_ns; /* the same moments on the monotonic clock, */
@@ -49,6 +50,11 @@ struct sandbox {
     struct loop_timer expiry;
     struct list streams; /* the proxy's, to be cut when the sandbox ends */
     struct list idle;    /* the proxy's connections to the agent between requests */
+
+    struct egress *egress;                     /* the daemon's; gone before the sandbox is */
+    char *network;                             /* owned; see network.h; NULL: none was given */
+    char *mask_host;                           /* owned; see network.h */
+    char traffic_token[SANDBOX_TOKEN_LEN + 1]; /* empty: its ports are for everybody */
 };
 
 struct registry {

@@ -6,6 +6,7 @@
 
 #include "common/base/cleanup.h"
 #include "runtime/local/agent/handover.h"
+#include "runtime/local/sandbox_net.h"
 #include "runtime/local/sandbox_tree.h"
 
 #include <dirent.h>
@@ -182,7 +183,7 @@ static const struct {
     {"nsswitch.conf",
      "passwd: files\ngroup: files\nshadow: files\nhosts: files dns\n"
      "networks: files\nprotocols: files\nservices: files\nethers: files\nrpc: files\n"},
-    {"resolv.conf", "# This sandbox has no network but its loopback.\n"},
+    {"resolv.conf", "nameserver " SANDBOX_NET_GATEWAY "\n"},
     {"fstab", ""},
     {"machine-id", "00000000000000000000000000000e2b\n"},
 };

@@ -6,6 +6,7 @@
 
 #include "common/base/status.h"
 #include "runtime/local/sandbox_cgroup.h"
+#include "runtime/local/sandbox_net.h"
 #include "runtime/local/zygote.h"
 
 #include <linux/filter.h>
@@ -35,6 +36,7 @@ struct sandbox_host {
     int n_layers;
     struct sandbox_cgroups cgroups;
     struct sock_fprog filter; /* owned */
+    struct sandbox_net net;   /* set up behind sandbox_host_init() */
 };
 
 /*

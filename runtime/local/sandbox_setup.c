@@ -17,11 +17,9 @@
 #include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/keyctl.h>
-#include <net/if.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -61,13 +59,30 @@ static void wait_for_maps(void)
         _exit(1); /* the zygote is gone */
 }
 
-static void loopback_up(void)
+/* The sockets are for the daemon: nobody inside keeps them. */
+static void enter_network(const struct sandbox_net *net)
 {
-    struct ifreq request = {.ifr_name = "lo", .ifr_flags = IFF_UP | IFF_RUNNING};
-    int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    struct sandbox_net_sockets sockets;
+    const char *step;
+    struct iovec part = {(char[]){"net"}, SANDBOX_NETWORK_WORD};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof sockets)];
+    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof sockets),
+                            .cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS}};
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
 
-    must(fd >= 0 && ioctl(fd, SIOCSIFFLAGS, &request) == 0, "bring the loopback interface up");
-    close(fd);
+    if (!sandbox_net_enter(net, &sockets, &step))
+        sandbox_fail(step);
+    memcpy(CMSG_DATA(&control.header), &sockets, sizeof sockets);
+    must(sendmsg(sync_fd, &message, MSG_NOSIGNAL) == SANDBOX_NETWORK_WORD,
+         "hand over the sockets of its network");
+    close(sockets.tcp_fd);
+    close(sockets.dns_fd);
 }
 
 static void limit(__rlimit_resource_t resource, rlim_t value, const char *step)
@@ -181,7 +196,7 @@ _Noreturn void sandbox_setup(const struct sandbox_inside *in)
         must(errno == EPERM || errno == EDQUOT, "leave the session's keyring");
     sandbox_root_build(in->host, &in->limits);
     must(sethostname("e2b.local", 9) == 0, "set the host name");
-    loopback_up();
+    enter_network(&in->host->net);
     sandbox_root_enter();
     arrange_descriptors(in);
     set_limits(in);

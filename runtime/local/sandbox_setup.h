@@ -11,6 +11,10 @@ struct sandbox_failure {
     int error;
 };
 
+/* How much is sent on the sync socket with the sockets of sandbox_net.h, before the agent's byte.
+ */
+enum { SANDBOX_NETWORK_WORD = 3 };
+
 /* What the first process needs besides what it shares; the descriptors are its own copies. */
 struct sandbox_inside {
     const struct sandbox_host *host;

@@ -83,29 +83,55 @@ static bool set_failure(struct status *st, const struct sandbox_failure *failure
                       failure->step, strerror(failure->error), advice(failure));
 }
 
-static bool receive_ready(int sync_fd, struct status *st)
+/* One packet, of which *ret_n is the size, and the sockets that may come with it. */
+static bool receive_word(int sync_fd, int64_t end_ns, struct sandbox_failure *ret, ssize_t *ret_n,
+                         struct sandbox_net_sockets *ret_net, struct status *st)
 {
-    int64_t end = clock_monotonic_ns() + READY_MS * NS_PER_MS;
-    struct sandbox_failure failure = {.error = 0};
     struct pollfd poller = {.fd = sync_fd, .events = POLLIN};
-    ssize_t n;
+    struct iovec part = {ret, sizeof *ret};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof *ret_net)];
+    } control;
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    struct cmsghdr *header;
     int ready;
 
     do
-        ready = poll(&poller, 1, (int)((end - clock_monotonic_ns()) / NS_PER_MS));
-    while (ready < 0 && errno == EINTR && clock_monotonic_ns() < end);
+        ready = poll(&poller, 1, (int)((end_ns - clock_monotonic_ns()) / NS_PER_MS));
+    while (ready < 0 && errno == EINTR && clock_monotonic_ns() < end_ns);
     if (ready <= 0)
         return status_set(st, CODE_DEADLINE_EXCEEDED, 0,
                           "the sandbox's agent did not start within %d s", READY_MS / 1000);
-    n = recv(sync_fd, &failure, sizeof failure, 0);
+    *ret_n = recvmsg(sync_fd, &message, MSG_CMSG_CLOEXEC);
+    header = *ret_n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof *ret_net))
+        memcpy(ret_net, CMSG_DATA(header), sizeof *ret_net);
+    return true;
+}
+
+/* Its network's sockets, then the agent's byte; or a failure in the place of either. */
+static bool receive_ready(int sync_fd, struct sandbox_net_sockets *ret_net, struct status *st)
+{
+    int64_t end_ns = clock_monotonic_ns() + READY_MS * NS_PER_MS;
+    struct sandbox_failure failure = {.error = 0};
+    ssize_t n;
+
+    do
+        if (!receive_word(sync_fd, end_ns, &failure, &n, ret_net, st))
+            return false;
+    while (n == SANDBOX_NETWORK_WORD);
     if (n == (ssize_t)sizeof failure)
         return set_failure(st, &failure);
-    if (n != 1)
+    if (n != 1 || ret_net->tcp_fd < 0)
         return status_set(st, CODE_INTERNAL, 0, "the sandbox's agent ended at its start");
     return true;
 }
 
-static bool let_go(const struct sandbox_host *host, const struct sandbox *sandbox,
+static bool let_go(const struct sandbox_host *host, struct sandbox *sandbox,
                    const struct zygote_limits *limits, int sync_fd, struct status *st)
 {
     if (!sandbox_ids_map(host, sandbox->pid)) {
@@ -119,7 +145,7 @@ static bool let_go(const struct sandbox_host *host, const struct sandbox *sandbo
         prefer_alive(sandbox->pid);
     if (send(sync_fd, "", 1, MSG_NOSIGNAL) != 1)
         return status_set(st, CODE_INTERNAL, 0, "the sandbox's first process ended at once");
-    return receive_ready(sync_fd, st);
+    return receive_ready(sync_fd, &sandbox->net, st);
 }
 
 static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
@@ -161,6 +187,7 @@ struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
     list_init(&sandbox->node);
     sandbox->pid = -1;
     sandbox->pidfd = -1;
+    sandbox->net = (struct sandbox_net_sockets){-1, -1};
     snprintf(sandbox->id, sizeof sandbox->id, "%s", id);
     if (mkdir(dir, 0700) < 0)
         status_set(st, CODE_INTERNAL, 0, "%s cannot be made: %s", dir, strerror(errno));
@@ -191,5 +218,9 @@ void sandbox_free(const struct sandbox_host *host, struct sandbox *sandbox)
     list_unlink(&sandbox->node);
     if (sandbox->pidfd >= 0)
         close(sandbox->pidfd);
+    if (sandbox->net.tcp_fd >= 0) {
+        close(sandbox->net.tcp_fd);
+        close(sandbox->net.dns_fd);
+    }
     free(sandbox);
 }

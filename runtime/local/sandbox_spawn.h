@@ -10,8 +10,9 @@
 struct sandbox {
     struct list node; /* of the zygote's list */
     char id[ZYGOTE_ID_MAX + 1];
-    pid_t pid; /* of its agent; everything inside dies with it */
-    int pidfd; /* owned */
+    pid_t pid;                      /* of its agent; everything inside dies with it */
+    int pidfd;                      /* owned */
+    struct sandbox_net_sockets net; /* owned; the daemon has its own copies */
     bool ended;
     int wait_status; /* once ended */
 };

@@ -56,21 +56,22 @@ static struct sandbox *find(struct server *s, const char *id)
     return NULL;
 }
 
-static bool create(struct server *s, const struct zygote_request *request, int config_fd,
-                   struct status *st)
+/* NULL: st says why. */
+static struct sandbox *create(struct server *s, const struct zygote_request *request, int config_fd,
+                              struct status *st)
 {
     struct zygote_limits limits = sandbox_limits(&request->limits);
-    struct sandbox *sandbox;
+    struct sandbox *sandbox = NULL;
 
     if (config_fd < 0)
-        return status_set(st, CODE_INTERNAL, 0, "a sandbox without a configuration");
-    if (find(s, request->id))
-        return status_set(st, CODE_ALREADY_EXISTS, 0, "sandbox %s exists", request->id);
-    sandbox = sandbox_spawn(&s->host, request->id, &limits, config_fd, st);
-    if (!sandbox)
-        return false;
-    list_append(&s->sandboxes, &sandbox->node);
-    return true;
+        status_set(st, CODE_INTERNAL, 0, "a sandbox without a configuration");
+    else if (find(s, request->id))
+        status_set(st, CODE_ALREADY_EXISTS, 0, "sandbox %s exists", request->id);
+    else
+        sandbox = sandbox_spawn(&s->host, request->id, &limits, config_fd, st);
+    if (sandbox)
+        list_append(&s->sandboxes, &sandbox->node);
+    return sandbox;
 }
 
 static bool kill_one(struct server *s, const char *id, struct status *st)
@@ -107,23 +108,44 @@ static bool receive(int fd, struct zygote_request *ret, int *ret_fd)
     return true;
 }
 
+/* The sockets of the new sandbox travel along; NULL: there is none. */
+static bool reply(int fd, const struct status *st, const struct sandbox *made)
+{
+    struct iovec part = {(void *)st, sizeof *st};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof made->net)];
+    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof made->net),
+                            .cmsg_level = SOL_SOCKET,
+                            .cmsg_type = SCM_RIGHTS}};
+    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+    if (made) {
+        memcpy(CMSG_DATA(&control.header), &made->net, sizeof made->net);
+        message.msg_control = &control;
+        message.msg_controllen = sizeof control;
+    }
+    return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)sizeof *st;
+}
+
 static bool serve_request(struct server *s)
 {
     struct zygote_request request;
     struct status st = STATUS_INIT;
+    const struct sandbox *made = NULL;
     AUTO_CLOSE int config_fd = -1;
 
     if (!receive(s->request_fd, &request, &config_fd))
         return false;
     switch (request.op) {
     case ZYGOTE_CREATE:
-        create(s, &request, config_fd, &st);
+        made = create(s, &request, config_fd, &st);
         break;
     case ZYGOTE_KILL:
         kill_one(s, request.id, &st);
         break;
     }
-    return send(s->request_fd, &st, sizeof st, MSG_NOSIGNAL) == (ssize_t)sizeof st;
+    return reply(s->request_fd, &st, made);
 }
 
 static void reap(struct server *s)
@@ -235,13 +257,17 @@ static bool probe(struct sandbox_host *host, struct status *st)
     return true;
 }
 
-static bool try_tier(struct server *s, enum zygote_tier tier, int agent_fd, struct status *st)
+static bool try_tier(struct server *s, enum zygote_tier tier, const struct zygote_process *process,
+                     struct status *st)
 {
     char name[64];
 
     name_cgroup(name, sizeof name);
-    if (sandbox_host_init(&s->host, tier, agent_fd, name, st) && probe(&s->host, st))
-        return true;
+    if (sandbox_host_init(&s->host, tier, process->agent_fd, name, st)) {
+        sandbox_net_init(&s->host.net, process->net_proxy);
+        if (probe(&s->host, st))
+            return true;
+    }
     sandbox_host_deinit(&s->host);
     return false;
 }
@@ -250,15 +276,17 @@ static bool try_tier(struct server *s, enum zygote_tier tier, int agent_fd, stru
  * Root may still be refused what tier A takes: in a container, or in a user namespace of its own.
  * Then the summary says why.
  */
-static bool choose_tier(struct server *s, int agent_fd, struct zygote_hello *hello)
+static bool choose_tier(struct server *s, const struct zygote_process *process,
+                        struct zygote_hello *hello)
 {
     struct status refused = STATUS_INIT;
     size_t used;
 
-    if ((geteuid() != 0 || !try_tier(s, ZYGOTE_TIER_A, agent_fd, &refused)) &&
-        !try_tier(s, ZYGOTE_TIER_B, agent_fd, &hello->status))
+    if ((geteuid() != 0 || !try_tier(s, ZYGOTE_TIER_A, process, &refused)) &&
+        !try_tier(s, ZYGOTE_TIER_B, process, &hello->status))
         return false;
     hello->tier = s->host.tier;
+    hello->redirects = s->host.net.redirects;
     sandbox_host_describe(&s->host, hello->summary, sizeof hello->summary);
     used = strlen(hello->summary);
     if (refused.code != CODE_OK)
@@ -303,8 +331,7 @@ _Noreturn void sandbox_zygote_run(const struct zygote_process *process)
     list_init(&s.sandboxes);
     list_init(&s.untold);
     s.signal_fd = open_signals();
-    serving = enter_data_dir(process->data_dir, &hello.status) &&
-              choose_tier(&s, process->agent_fd, &hello);
+    serving = enter_data_dir(process->data_dir, &hello.status) && choose_tier(&s, process, &hello);
     if (send(s.request_fd, &hello, sizeof hello, MSG_NOSIGNAL) == (ssize_t)sizeof hello && serving)
         serve(&s);
     end_all(&s);

@@ -8,7 +8,10 @@
 
 enum zygote_op { ZYGOTE_CREATE, ZYGOTE_KILL };
 
-/* A create carries the agent's configuration as a descriptor. The reply is a struct status. */
+/*
+ * A create carries the agent's configuration as a descriptor. The reply is a struct status; that of
+ * a create carries the two sockets of sandbox_net.h.
+ */
 struct zygote_request {
     enum zygote_op op;
     char id[ZYGOTE_ID_MAX + 1];
@@ -19,6 +22,7 @@ struct zygote_request {
 struct zygote_hello {
     struct status status;
     enum zygote_tier tier;
+    bool redirects; /* see zygote_net_redirects() */
     char summary[1024];
 };
 
@@ -27,6 +31,7 @@ struct zygote_process {
     int agent_fd;
     int request_fd;
     int exit_fd;
+    bool net_proxy; /* as of zygote_config */
 };
 
 /* Serves until the daemon's end of request_fd is closed. */

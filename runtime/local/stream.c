@@ -45,7 +45,7 @@ static void flush(struct stream *s)
 static void on_writable(struct stream *s)
 {
     flush(s);
-    if (s->full && buf_len(&s->out) <= STREAM_CHUNK / 4) {
+    if (s->full && buf_len(&s->out) <= s->high / 4) {
         s->full = false;
         if (s->drained != NULL)
             s->drained(s);
@@ -85,6 +85,8 @@ static void on_ready(struct loop_fd *io, uint32_t events)
 void stream_open(struct stream *s, struct loop *l, int fd)
 {
     s->loop = l;
+    if (s->high == 0)
+        s->high = STREAM_CHUNK;
     s->io = (struct loop_fd){.fd = fd, .ready = on_ready};
     buf_init(&s->out, OUT_MAX);
     s->turn = s->reading = s->full = s->ending = s->broken = false;
@@ -137,7 +139,7 @@ bool stream_send(struct stream *s, const struct iovec *v, int n)
             s->broken = true;
     }
     update(s);
-    s->full = buf_len(&s->out) > STREAM_CHUNK;
+    s->full = buf_len(&s->out) > s->high;
     return !s->full;
 }
 

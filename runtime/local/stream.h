@@ -10,12 +10,13 @@
 
 #include <sys/uio.h>
 
-enum { STREAM_CHUNK = 256 << 10 }; /* one read; and how much output may wait */
+enum { STREAM_CHUNK = 256 << 10 }; /* one read; and how much output may wait, if not said */
 
 struct stream {
     struct loop *loop; /* borrowed; NULL: not open */
     struct loop_fd io;
     struct buf out; /* not yet sent */
+    size_t high;    /* how much of that is enough; 0: STREAM_CHUNK. Set before it is opened */
     bool reading;   /* wanted */
     bool turn;      /* reading is next, if both are possible */
     bool full;      /* stream_send() has returned false */

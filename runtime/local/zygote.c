@@ -36,6 +36,7 @@ struct zygote {
     int exit_fd;    /* owned */
     int dir_fd;     /* owned; <data_dir>/sandboxes */
     enum zygote_tier tier;
+    bool redirects;
     char summary[1024];
     char *data_dir; /* owned */
 };
@@ -68,7 +69,7 @@ static int sealed_file(const char *name, unsigned flags, const uint8_t *data, si
     return take_fd(&fd);
 }
 
-static bool fork_zygote(struct zygote *z, int agent_fd, struct status *st)
+static bool fork_zygote(struct zygote *z, int agent_fd, bool net_proxy, struct status *st)
 {
     int request[2], exits[2];
 
@@ -80,7 +81,7 @@ static bool fork_zygote(struct zygote *z, int agent_fd, struct status *st)
     fcntl(z->exit_fd, F_SETFL, O_NONBLOCK);
     z->pid = fork();
     if (z->pid == 0) {
-        struct zygote_process process = {z->data_dir, agent_fd, request[1], exits[1]};
+        struct zygote_process process = {z->data_dir, agent_fd, request[1], exits[1], net_proxy};
 
         /* Or the zygote would hold the daemon's ends open and never see it go. */
         close(request[0]);
@@ -116,6 +117,7 @@ static bool await_hello(struct zygote *z, struct status *st)
                                  "runs");
     }
     z->tier = hello.tier;
+    z->redirects = hello.redirects;
     memcpy(z->summary, hello.summary, sizeof z->summary);
     return open_directory(z, st);
 }
@@ -134,7 +136,7 @@ struct zygote *zygote_start(const struct zygote_config *config, struct status *s
     z = xcalloc(1, sizeof *z);
     z->request_fd = z->exit_fd = z->dir_fd = -1;
     z->data_dir = xstrdup(config->data_dir);
-    if (fork_zygote(z, agent_fd, st) && await_hello(z, st))
+    if (fork_zygote(z, agent_fd, config->net_proxy, st) && await_hello(z, st))
         return z;
     zygote_stop(z);
     return NULL;
@@ -164,6 +166,11 @@ enum zygote_tier zygote_tier(const struct zygote *z)
 const char *zygote_summary(const struct zygote *z)
 {
     return z->summary;
+}
+
+bool zygote_net_redirects(const struct zygote *z)
+{
+    return z->redirects;
 }
 
 static bool socket_path(const struct zygote *z, const char *id, const char *name, char *to,
@@ -232,17 +239,38 @@ static bool send_request(int to, const struct zygote_request *request, int fd)
     return sendmsg(to, &message, MSG_NOSIGNAL) == (ssize_t)sizeof *request;
 }
 
-static bool call(struct zygote *z, const struct zygote_request *request, int fd, struct status *st)
+/* One packet, and the two descriptors that may come with it. */
+static ssize_t receive_reply(int from, struct status *ret, struct sandbox_net_sockets *ret_net)
+{
+    struct iovec part = {ret, sizeof *ret};
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof *ret_net)];
+    } control;
+    struct msghdr message = {.msg_iov = &part,
+                             .msg_iovlen = 1,
+                             .msg_control = &control,
+                             .msg_controllen = sizeof control};
+    struct cmsghdr *header;
+    ssize_t n;
+
+    do
+        n = recvmsg(from, &message, MSG_CMSG_CLOEXEC);
+    while (n < 0 && errno == EINTR);
+    header = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
+    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof *ret_net))
+        memcpy(ret_net, CMSG_DATA(header), sizeof *ret_net);
+    return n;
+}
+
+static bool call(struct zygote *z, const struct zygote_request *request, int fd,
+                 struct sandbox_net_sockets *ret_net, struct status *st)
 {
     struct status reply;
-    ssize_t n;
 
     if (!send_request(z->request_fd, request, fd))
         return status_set(st, CODE_INTERNAL, 0, "the zygote is gone: %s", strerror(errno));
-    do
-        n = recv(z->request_fd, &reply, sizeof reply, 0);
-    while (n < 0 && errno == EINTR);
-    if (n != (ssize_t)sizeof reply)
+    if (receive_reply(z->request_fd, &reply, ret_net) != (ssize_t)sizeof reply)
         return status_set(st, CODE_INTERNAL, 0, "the zygote is gone");
     if (reply.code == CODE_OK)
         return true;
@@ -264,11 +292,13 @@ static bool set_id(struct zygote_request *request, const char *id, struct status
     return true;
 }
 
-bool zygote_create(struct zygote *z, const struct zygote_spec *spec, struct status *st)
+bool zygote_create(struct zygote *z, const struct zygote_spec *spec,
+                   struct sandbox_net_sockets *ret_net, struct status *st)
 {
     struct zygote_request request = {.op = ZYGOTE_CREATE, .limits = spec->limits};
     AUTO_CLOSE int config_fd = -1;
 
+    *ret_net = (struct sandbox_net_sockets){-1, -1};
     if (!set_id(&request, spec->id, st))
         return false;
     config_fd = make_config(z, spec);
@@ -276,14 +306,14 @@ bool zygote_create(struct zygote *z, const struct zygote_spec *spec, struct stat
         return status_set(st, errno == E2BIG ? CODE_RESOURCE_EXHAUSTED : CODE_INTERNAL, 0,
                           "the configuration of sandbox %s cannot be kept: %s", spec->id,
                           strerror(errno));
-    return call(z, &request, config_fd, st);
+    return call(z, &request, config_fd, ret_net, st);
 }
 
 bool zygote_kill(struct zygote *z, const char *id, struct status *st)
 {
     struct zygote_request request = {.op = ZYGOTE_KILL};
 
-    return set_id(&request, id, st) && call(z, &request, -1, st);
+    return set_id(&request, id, st) && call(z, &request, -1, NULL, st);
 }
 
 int zygote_fd(const struct zygote *z)

@@ -20,6 +20,7 @@
 #pragma once
 
 #include "common/base/status.h"
+#include "runtime/local/sandbox_net.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +38,7 @@ struct zygote_config {
     const char *data_dir; /* absolute; made (0711) when missing. One daemon at a time uses it. */
     const uint8_t *agent; /* the agent program; NULL: the built-in one */
     size_t agent_len;
+    bool net_proxy; /* programs use a proxy even where connections could be redirected */
 };
 
 /* 0 stands for the default in every field. */
@@ -84,6 +86,8 @@ void zygote_stop(struct zygote *z);
 enum zygote_tier zygote_tier(const struct zygote *z);
 /* What is enforced and how, for the ready line and GET /: "tier A: ids, memory (cgroup v1), …". */
 const char *zygote_summary(const struct zygote *z);
+/* Whether connections are redirected; else programs have to use SANDBOX_NET_PROXY_URL. */
+bool zygote_net_redirects(const struct zygote *z);
 /*
  * Writes the path of one of the sandbox's sockets, to connect to from this process; they fit
  * into sun_path. False when size is too small.
@@ -91,8 +95,12 @@ const char *zygote_summary(const struct zygote *z);
 bool zygote_agent_path(const struct zygote *z, const char *id, char *to, size_t size);
 bool zygote_dial_path(const struct zygote *z, const char *id, char *to, size_t size);
 
-/* On success both sockets take connections. ALREADY_EXISTS, RESOURCE_EXHAUSTED, INTERNAL. */
-bool zygote_create(struct zygote *z, const struct zygote_spec *spec, struct status *st);
+/*
+ * On success both sockets take connections, and *ret_net is the way out, which is the caller's.
+ * ALREADY_EXISTS, RESOURCE_EXHAUSTED, INTERNAL.
+ */
+bool zygote_create(struct zygote *z, const struct zygote_spec *spec,
+                   struct sandbox_net_sockets *ret_net, struct status *st);
 
 /*
  * Ends every process of the sandbox and removes its mounts, cgroups and directory; all done when it

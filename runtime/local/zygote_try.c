@@ -23,12 +23,13 @@ static struct zygote_env env_of(char *text)
 static bool run(struct zygote *z, const struct zygote_spec *spec, struct status *st)
 {
     char agent[256], dial[256];
+    struct sandbox_net_sockets net;
     char byte;
 
     if (!zygote_agent_path(z, spec->id, agent, sizeof(agent)) ||
         !zygote_dial_path(z, spec->id, dial, sizeof(dial)))
         return status_set(st, CODE_INVALID_ARGUMENT, 0, "the data directory's path is too long");
-    if (!zygote_create(z, spec, st))
+    if (!zygote_create(z, spec, &net, st))
         return false;
     printf("{\"agent\":\"%s\",\"dial\":\"%s\",\"tier\":\"%c\",\"summary\":\"%s\"}\n", agent, dial,
            'A' + (int)zygote_tier(z), zygote_summary(z));

@@ -135,8 +135,10 @@ def test_bodies_may_be_chunked(api):
     ({"templateID": "base", "autoPause": True}, 400, "autoPause"),
     ({"templateID": "base", "autoResume": {"enabled": True}}, 400, "autoResume"),
     ({"templateID": "base", "volumeMounts": [{"name": "a", "path": "/a"}]}, 400, "volumeMounts"),
-    ({"templateID": "base", "network": {"allowOut": ["1.1.1.1"]}}, 400, "allowOut"),
-    ({"templateID": "base", "network": {"allowPublicTraffic": False}}, 400, "PublicTraffic"),
+    ({"templateID": "base", "network": {"allowOut": ["example.com"]}}, 400, "ALL_TRAFFIC"),
+    ({"templateID": "base", "network": {"denyOut": ["example.com"]}}, 400, "denied CIDR"),
+    ({"templateID": "base", "network": {"maskRequestHost": "a/b"}}, 400, "mask request host"),
+    ({"templateID": "base", "network": {"egressProxy": {"address": "a:1"}}}, 403, "not enabled"),
     ([], 400, "JSON object"),
 ])
 def test_bad_creations_are_refused_in_a_sentence(api, body, status, word):
@@ -235,7 +237,7 @@ def test_unknown_routes_and_methods(api):
 def test_what_is_not_there_yet_is_said(api, create):
     sandbox = create()
     for method, part in [("POST", "pause"), ("POST", "resume"), ("POST", "fork"),
-                         ("POST", "snapshots"), ("PUT", "network"), ("GET", "metrics"),
+                         ("POST", "snapshots"), ("GET", "metrics"),
                          ("GET", "logs")]:
         answer = api.call(method, "/sandboxes/%s/%s" % (sandbox.id, part), {})
         assert answer.status == 501

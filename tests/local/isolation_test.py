@@ -183,7 +183,7 @@ def test_no_way_to_the_host_by_network(inside, local):
         print([name for _, name in socket.if_nameindex()])
         s = socket.create_server(('127.0.0.1', %s)); print('free')
         try:
-            socket.create_connection(('192.0.2.1', 80), 5); print('connected')
+            socket.create_connection(('2001:db8::1', 80), 5); print('connected')
         except OSError as e:
             print(errno.errorcode.get(e.errno))
     """ % (host, port, port)).splitlines()

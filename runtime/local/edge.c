@@ -65,12 +65,13 @@ static void reply_json(struct http_exchange *x, int status, struct json_object *
     json_object_put(take);
 }
 
-static void reply(struct http_exchange *x, const char *id, int port, const char *message)
+static void reply(struct http_exchange *x, int status, const char *id, int port,
+                  const char *message)
 {
     struct json_object *o;
 
     if (edge_is_browser(http_request(x))) {
-        reply_page(x, 502, id, message);
+        reply_page(x, status, id, message);
         return;
     }
     o = json_object_new_object();
@@ -78,18 +79,30 @@ static void reply(struct http_exchange *x, const char *id, int port, const char 
     json_object_object_add(o, "message", json_object_new_string(message));
     if (port > 0)
         json_object_object_add(o, "port", json_object_new_int(port));
-    json_object_object_add(o, "code", json_object_new_int(502));
-    reply_json(x, 502, o);
+    json_object_object_add(o, "code", json_object_new_int(status));
+    reply_json(x, status, o);
 }
 
 void edge_not_found(struct http_exchange *x, const char *sandbox_id)
 {
-    reply(x, sandbox_id, 0, "The sandbox was not found");
+    reply(x, 502, sandbox_id, 0, "The sandbox was not found");
 }
 
 void edge_port_closed(struct http_exchange *x, const char *sandbox_id, uint16_t port)
 {
-    reply(x, sandbox_id, port, "The sandbox is running but port is not open");
+    reply(x, 502, sandbox_id, port, "The sandbox is running but port is not open");
+}
+
+void edge_traffic_refused(struct http_exchange *x, const char *sandbox_id, bool given)
+{
+    if (given)
+        reply(x, 403, sandbox_id, 0,
+              "Sandbox is secured with traffic access token. Provided token in header "
+              "'" EDGE_TRAFFIC_TOKEN "' is invalid");
+    else
+        reply(x, 403, sandbox_id, 0,
+              "Sandbox is secured with traffic access token. Token header '" EDGE_TRAFFIC_TOKEN
+              "' is missing");
 }
 
 void edge_forbidden_path(struct http_exchange *x)

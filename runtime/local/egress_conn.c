@@ -22,10 +22,11 @@
 #include <sys/socket.h>
 
 enum {
-    PATIENCE_MS = 15000,   /* for a client to say whom it wants */
-    READS_MAX = 64,        /* it may take; each looks at all there is */
-    DNS_IDLE_MS = 30000,   /* between questions over TCP */
-    DNS_UNREAD_MAX = 65536 /* answers that the client does not take */
+    PATIENCE_MS = 15000,    /* for a client to say whom it wants */
+    READS_MAX = 64,         /* it may take; each looks at all there is */
+    DNS_IDLE_MS = 30000,    /* between questions over TCP */
+    DNS_UNREAD_MAX = 65536, /* answers that the client does not take */
+    TLS_HANDSHAKE = 0x16,   /* the first byte of what is encrypted */
 };
 
 static void conn_free(struct egress_conn *c)
@@ -111,12 +112,17 @@ bool egress_conn_read(struct egress_conn *c)
     return true;
 }
 
+/* What a rule sets in the requests of this connection; NULL: nothing. */
+static const struct pairs *headers_of(const struct egress_conn *c)
+{
+    return c->port == 80 ? egress_policy_headers(&c->egress->policy, c->name) : NULL;
+}
+
 static bool on_pass(struct duplex *d, const uint8_t *data, size_t len)
 {
     struct egress_conn *c = container_of(d, struct egress_conn, duplex);
     struct buf out = BUF_INIT(EGRESS_HTTP_OUT_MAX);
-    bool fine = egress_http_pass(c->http, egress_policy_headers(&c->egress->policy, c->name), data,
-                                 len, &out);
+    bool fine = egress_http_pass(c->http, headers_of(c), data, len, &out);
 
     if (buf_len(&out) > 0)
         stream_send_bytes(&d->side[1], buf_data(&out), buf_len(&out));
@@ -139,9 +145,8 @@ static bool is_http(const struct egress_conn *c)
 {
     if (c->proxied && !c->connects)
         return true;
-    if (c->port != 80 || egress_policy_headers(&c->egress->policy, c->name) == NULL)
-        return false;
-    return c->connects || buf_len(&c->in) > 0;
+    return headers_of(c) != NULL &&
+           (c->connects || (buf_len(&c->in) > 0 && *buf_data(&c->in) != TLS_HANDSHAKE));
 }
 
 /* What the client has said goes first. False: it is not what it has to be. */
@@ -242,8 +247,7 @@ static void on_named(struct egress_conn *c)
 
     /* What goes with headers of a rule must go to whom they are for. */
     if (egress_policy_domain(p, c->name) ||
-        (c->port == 80 && egress_policy_headers(p, c->name) != NULL &&
-         egress_policy_permits(p, c->address, NULL)))
+        (headers_of(c) != NULL && egress_policy_permits(p, c->address, NULL)))
         egress_conn_resolve(c);
     else if (egress_policy_permits(p, c->address, NULL))
         egress_conn_dial(c, &c->address, 1);
@@ -258,7 +262,7 @@ static void on_sniffable(struct stream *s)
 
     if (!egress_conn_read(c))
         return;
-    if (*buf_data(&c->in) == 0x16)
+    if (*buf_data(&c->in) == TLS_HANDSHAKE)
         result = egress_sniff_tls(buf_data(&c->in), buf_len(&c->in), c->name);
     else
         result = egress_sniff_http(buf_data(&c->in), buf_len(&c->in), c->name);

@@ -36,17 +36,34 @@ static void add_framing(struct buf *out, const struct http_head *h)
     }
 }
 
-void forward_request(struct buf *out, const struct http_head *h, bool upgrade, bool keep)
+static bool is_host(const char *name)
+{
+    return strcasecmp(name, "host") == 0 || strcasecmp(name, "x-forwarded-host") == 0;
+}
+
+static void add_host(struct buf *out, const struct http_head *h, const char *host)
+{
+    const char *real = http_header(h, "host");
+
+    if (host != NULL && real != NULL)
+        buf_printf(out, "X-Forwarded-Host: %s\r\n", real);
+    if (host != NULL || real == NULL)
+        buf_printf(out, "Host: %s\r\n", host != NULL ? host : "localhost");
+}
+
+void forward_request(struct buf *out, const struct http_head *h, const char *host, bool upgrade,
+                     bool keep)
 {
     const char *slash = *h->path == '/' || *h->path == '*' ? "" : "/";
 
     buf_printf(out, "%s %s%s HTTP/1.1\r\n", h->method, slash, h->path);
     for (size_t i = 0; i < h->n_headers; i++) {
-        if (!is_hop(h, h->headers[i].name))
-            buf_printf(out, "%s: %s\r\n", h->headers[i].name, h->headers[i].value);
+        const char *name = h->headers[i].name;
+
+        if (!is_hop(h, name) && !(host != NULL && is_host(name)))
+            buf_printf(out, "%s: %s\r\n", name, h->headers[i].value);
     }
-    if (http_header(h, "host") == NULL)
-        buf_append_str(out, "Host: localhost\r\n");
+    add_host(out, h, host);
     add_framing(out, h);
     if (upgrade)
         buf_printf(out, "Connection: Upgrade\r\nUpgrade: %s\r\n", http_header(h, "upgrade"));

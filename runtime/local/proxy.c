@@ -18,13 +18,14 @@
 #include "runtime/local/tunnel.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { TRIES_MAX = 5, PATH_SIZE = 256 };
+enum { TRIES_MAX = 5, PATH_SIZE = 256, MASK_SIZE = 512 };
 
 /* Between attempts to reach a port that nobody listens on: a server may be just starting. */
 static const int64_t retry_ms[TRIES_MAX] = {50, 150, 300, 500, 0};
@@ -104,11 +105,29 @@ static bool wants_upgrade(const struct relay *r)
     return h->upgrade && h->framing == HTTP_FRAMING_NONE;
 }
 
+/* The Host that the server is to see; false: the one that came. */
+static bool mask_host(const struct relay *r, char *to, size_t size)
+{
+    static const char hole[] = "${PORT}";
+    const char *mask = r->sandbox->mask_host, *at;
+    size_t used = 0;
+
+    if (mask == NULL || is_agent(r))
+        return false;
+    for (; (at = strstr(mask, hole)) != NULL && used < size; mask = at + strlen(hole))
+        used += (size_t)snprintf(to + used, size - used, "%.*s%d", (int)(at - mask), mask, r->port);
+    if (used < size)
+        used += (size_t)snprintf(to + used, size - used, "%s", mask);
+    return used < size;
+}
+
 static void send_head(struct relay *r)
 {
     AUTO(buf_deinit) struct buf out = BUF_INIT(FORWARD_HEAD_MAX);
+    char mask[MASK_SIZE];
 
-    forward_request(&out, http_request(r->x), wants_upgrade(r), is_agent(r));
+    forward_request(&out, http_request(r->x), mask_host(r, mask, sizeof(mask)) ? mask : NULL,
+                    wants_upgrade(r), is_agent(r));
     stream_send_bytes(&r->up, buf_data(&out), buf_len(&out));
 }
 
@@ -340,6 +359,20 @@ static void on_retry(struct loop_timer *timer)
         relay_fail(r);
 }
 
+/* Answers the request, and returns false, when it lacks the token that the ports take. */
+static bool may_enter(const struct sandbox *s, struct http_exchange *x)
+{
+    const char *given = http_header(http_request(x), EDGE_TRAFFIC_TOKEN);
+
+    if (s->traffic_token[0] == '\0')
+        return true;
+    if (given != NULL && strlen(given) == SANDBOX_TOKEN_LEN &&
+        CRYPTO_memcmp(given, s->traffic_token, SANDBOX_TOKEN_LEN) == 0)
+        return true;
+    edge_traffic_refused(x, s->id, given != NULL);
+    return false;
+}
+
 void proxy_request(struct daemon *d, struct http_exchange *x, const struct route *route)
 {
     static const struct http_exchange_ops ops = {
@@ -351,6 +384,8 @@ void proxy_request(struct daemon *d, struct http_exchange *x, const struct route
         edge_not_found(x, route->sandbox_id);
         return;
     }
+    if (route->port != ROUTE_ENVD_PORT && !may_enter(s, x))
+        return;
     if (route->port == ROUTE_ENVD_PORT && edge_is_forbidden_path(http_request(x))) {
         edge_forbidden_path(x);
         return;

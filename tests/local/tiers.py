@@ -15,7 +15,7 @@ ORDINARY = 12345  # belongs to nobody
 class OrdinaryLocal(programs.Local):
     """e2b-local, started by root as somebody who has nothing but a folder."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *options):
         os.chmod(folder, 0o755)
         binary = folder / "e2b-local"  # where it was built, others may not be able to look
         shutil.copy(programs.find("runtime/local/e2b-local"), binary)
@@ -25,7 +25,8 @@ class OrdinaryLocal(programs.Local):
         programs.Program.__init__(
             self, "e2b-local",
             ["setpriv", "--reuid=%d" % ORDINARY, "--regid=%d" % ORDINARY, "--clear-groups", "--",
-             binary, "--listen=127.0.0.1:0", "--data-dir=%s" % data_dir])
+             binary, "--listen=127.0.0.1:0", "--data-dir=%s" % data_dir,
+             *options])
         self.wait_ready()
         self.data_dir = data_dir
         self.cgroups = leftovers.cgroups_of(data_dir)

@@ -226,7 +226,8 @@ bool journal_check_next(struct journal_check *c, const struct journal_event *e)
 {
     uint64_t first = e->kind == JOURNAL_DROPPED ? e->dropped_first : e->seq;
 
-    if (c->closed || c->last_seq == UINT64_MAX || first != c->last_seq + 1)
+    if (c->closed || c->last_seq == UINT64_MAX || first <= c->last_seq ||
+        (first != c->last_seq + 1 && !c->sparse))
         return false;
     if (e->kind == JOURNAL_DROPPED && (e->seq != e->dropped_last || e->seq < first))
         return false;

@@ -67,10 +67,12 @@ enum journal_result journal_parse(const uint8_t *data, size_t len, struct journa
 
 /*
  * Follows the sequence of a stream of frames. The next event must be expected (last + 1), or be a
- * Dropped whose first_seq is expected and whose seq is its last_seq.
+ * Dropped whose first_seq is expected and whose seq is its last_seq. In a sparse stream, which
+ * leaves events out, one may also come later than expected.
  */
 struct journal_check {
     uint64_t last_seq; /* last event accepted; start with from_seq - 1 */
+    bool sparse;
     bool exited, closed;
 };
 

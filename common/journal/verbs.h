@@ -85,10 +85,10 @@ enum recorder_exit {
     RECORDER_BAD_SPEC = 9,      /* the spec did not arrive whole, or is not one */
     RECORDER_NO_SPACE = 10,     /* the disk is full */
     RECORDER_OUT_OF_RANGE = 11, /* ack beyond the last event */
-    RECORDER_FOREIGN = 12, /* the id belongs to the sandbox this one was made from: it can be read
-                              (follow, show) but neither joined nor driven */
-    RECORDER_INPUT_GAP = 13,   /* input beyond what was written so far */
-    RECORDER_EXPIRED = 14,     /* its output was removed */
+    RECORDER_FOREIGN = 12,   /* the id belongs to the sandbox this one was made from: it can be read
+                                (follow, show) but neither joined nor driven */
+    RECORDER_INPUT_GAP = 13, /* input beyond what was written so far */
+    RECORDER_EXPIRED = 14,   /* its output was removed */
     RECORDER_NO_TERMINAL = 15, /* it has none to be resized */
     /* 126 and 127 are the shell's: the recorder is not installed, or cannot run. */
 };

@@ -43,14 +43,20 @@ static void drop(struct client *c)
     writer_unblock(c->clients->writer);
 }
 
-static void answer(struct client *c, const struct control_message *m, const char *sentence)
+static void answer_data(struct client *c, const struct control_message *m, const void *data,
+                        size_t len)
 {
     struct control_message full = *m;
 
     full.kind = CONTROL_RESULT;
-    full.data_len = sentence != NULL ? (uint32_t)strlen(sentence) : 0;
-    if (!control_send(c->source.fd, &full, sentence, MSG_DONTWAIT))
+    full.data_len = (uint32_t)len;
+    if (!control_send(c->source.fd, &full, data, MSG_DONTWAIT))
         drop(c);
+}
+
+static void answer(struct client *c, const struct control_message *m)
+{
+    answer_data(c, m, NULL, 0);
 }
 
 static void wake(struct client *c, uint64_t last_seq)
@@ -91,8 +97,9 @@ static void on_status(struct client *c)
         .seq = journal_file_last_seq(&w->journal),
         .value = w->acked_seq,
     };
+    struct control_details details = {.input_offset = w->input.offset};
 
-    answer(c, &m, NULL);
+    answer_data(c, &m, &details, sizeof(details));
 }
 
 static void on_ack(struct client *c, uint64_t seq)
@@ -102,7 +109,7 @@ static void on_ack(struct client *c, uint64_t seq)
 
     m.value = w->acked_seq;
     m.seq = journal_file_last_seq(&w->journal);
-    answer(c, &m, NULL);
+    answer(c, &m);
 }
 
 static void on_signal(struct client *c, const struct control_message *m)
@@ -110,7 +117,15 @@ static void on_signal(struct client *c, const struct control_message *m)
     struct control_message result = {
         .status = (uint32_t)writer_signal(c->clients->writer, (int)m->value, (int)m->flags)};
 
-    answer(c, &result, NULL);
+    answer(c, &result);
+}
+
+static void on_resize(struct client *c, uint64_t value)
+{
+    struct terminal_size size = {.cols = (uint16_t)(value >> 16), .rows = (uint16_t)value};
+    struct control_message result = {.status = (uint32_t)writer_resize(c->clients->writer, size)};
+
+    answer(c, &result);
 }
 
 static void on_input_done(struct input *in, int exit_code)
@@ -121,7 +136,7 @@ static void on_input_done(struct input *in, int exit_code)
 
     c->input_queued = false;
     buf_clear(&in->data);
-    answer(c, &m, NULL);
+    answer(c, &m);
 }
 
 static void on_input(struct client *c, const struct control_packet *p)
@@ -135,13 +150,17 @@ static void on_input(struct client *c, const struct control_packet *p)
     if ((p->m.flags & CONTROL_MORE) != 0)
         return;
     c->input.eof = (p->m.flags & CONTROL_EOF) != 0;
+    c->input.positioned = p->m.kind == CONTROL_INPUT_AT;
+    c->input.offset = p->m.value;
     if (w->dead) {
-        on_input_done(&c->input, RECORDER_ENDED);
+        on_input_done(&c->input, input_verdict(&c->input, w->input.offset, RECORDER_ENDED));
         return;
     }
     c->input_queued = true;
     input_queue_add(&w->input, &c->input);
 }
+
+static const char too_old[] = "the command's recorder is older and does not know this";
 
 static void on_packet(struct client *c, const struct control_packet *p)
 {
@@ -165,10 +184,14 @@ static void on_packet(struct client *c, const struct control_packet *p)
         on_signal(c, &p->m);
         break;
     case CONTROL_INPUT:
+    case CONTROL_INPUT_AT:
         on_input(c, p);
         break;
+    case CONTROL_RESIZE:
+        on_resize(c, p->m.value);
+        break;
     default:
-        answer(c, &unknown, "the command's recorder is older and does not know this");
+        answer_data(c, &unknown, too_old, sizeof(too_old) - 1);
         break;
     }
 }
@@ -214,7 +237,7 @@ static void on_listener_ready(struct source *s, uint32_t events)
     c = xcalloc(1, sizeof(*c));
     c->source = (struct source){.fd = fd, .ready = on_client_ready};
     c->clients = clients;
-    c->input = (struct input){.data = BUF_INIT(INPUT_MAX), .done = on_input_done};
+    c->input = (struct input){.data = BUF_INIT(INPUT_MAX + 1), .done = on_input_done};
     list_init(&c->input.link);
     list_append(&clients->list, &c->link);
     clients->n++;

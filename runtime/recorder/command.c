@@ -9,6 +9,8 @@
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
 #include "runtime/recorder/files.h"
+#include "runtime/recorder/limits.h"
+#include "runtime/recorder/terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -146,6 +148,8 @@ static char **make_environment(const struct identity *who, const struct command_
     for (char **pair = environ; pair != NULL && *pair != NULL; pair++)
         if (!is_own(*pair))
             set_env(&envs, *pair);
+    if (s->meta.terminal)
+        set_env_pair(&envs, "TERM", "xterm-256color");
     for (char **pair = s->envs; pair != NULL && *pair != NULL; pair++)
         set_env(&envs, *pair);
     return envs;
@@ -191,6 +195,17 @@ static void become_user(const struct plan *p)
         setresuid(who->uid, who->uid, who->uid) == 0)
         return;
     fail(&why, CANNOT_RUN, "the command cannot run as %s: %s", who->name, strerror(errno));
+    child_fails(p, &why);
+}
+
+static void set_limits(const struct plan *p)
+{
+    struct start_failure why;
+    const char *what;
+
+    if (limits_apply(&p->spec->limits, &what))
+        return;
+    fail(&why, CANNOT_RUN, "the limit of %s cannot be set: %s", what, strerror(errno));
     child_fails(p, &why);
 }
 
@@ -257,6 +272,16 @@ static void search_path(const struct plan *p, struct start_failure *why)
     }
 }
 
+static void take_terminal(const struct plan *p)
+{
+    struct start_failure why;
+
+    if (!p->spec->meta.terminal || terminal_control(STDIN_FILENO))
+        return;
+    fail(&why, CANNOT_RUN, "the terminal cannot be taken over: %s", strerror(errno));
+    child_fails(p, &why);
+}
+
 static void set_descriptors(const struct plan *p)
 {
     dup2(p->in, STDIN_FILENO);
@@ -277,6 +302,8 @@ static void __attribute__((noreturn)) child_main(const struct plan *p)
     umask(022);
     if (read(p->gate, &go, 1) != 1)
         _exit(CANNOT_RUN); /* the writer is gone */
+    take_terminal(p);
+    set_limits(p);
     become_user(p);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     if (getppid() != p->parent)
@@ -314,12 +341,26 @@ static void set_nonblocking(int fd)
         fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 }
 
-static bool open_streams(struct command *c, bool stdin_pipe, int *ret_in, int *ret_out,
-                         int *ret_err)
+/* The terminal is one thing, with a descriptor for each of its two directions on our side. */
+static bool open_terminal(struct command *c, struct terminal_size size, uid_t uid, int *ret_in,
+                          int *ret_out, int *ret_err)
 {
+    if (!terminal_open(size, uid, &c->out, ret_in))
+        return false;
+    c->in = fcntl(c->out, F_DUPFD_CLOEXEC, 0);
+    *ret_out = fcntl(*ret_in, F_DUPFD_CLOEXEC, 0);
+    *ret_err = fcntl(*ret_in, F_DUPFD_CLOEXEC, 0);
+    return c->in >= 0 && *ret_out >= 0 && *ret_err >= 0;
+}
+
+static bool open_streams(struct command *c, const struct command_spec *s, uid_t uid, int *ret_in,
+                         int *ret_out, int *ret_err)
+{
+    if (s->meta.terminal)
+        return open_terminal(c, s->meta.initial, uid, ret_in, ret_out, ret_err);
     if (!make_pipe(&c->out, ret_out) || !make_pipe(&c->err, ret_err))
         return false;
-    if (stdin_pipe)
+    if (s->stdin_pipe)
         return make_pipe(ret_in, &c->in);
     *ret_in = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return *ret_in >= 0;
@@ -347,8 +388,9 @@ bool command_prepare(struct command *c, const struct command_spec *s, struct sta
         return fail(ret, CANNOT_RUN, "no process can be started: %s", strerror(errno));
     c->gate = gates[0];
     gate = gates[1];
-    if (!open_streams(c, s->stdin_pipe, &in, &out, &err))
-        return fail(ret, CANNOT_RUN, "no pipes can be made: %s", strerror(errno));
+    if (!open_streams(c, s, who.uid, &in, &out, &err))
+        return fail(ret, CANNOT_RUN, "no %s can be made: %s",
+                    s->meta.terminal ? "terminal" : "pipes", strerror(errno));
 
     struct plan plan = {.who = &who,
                         .spec = s,

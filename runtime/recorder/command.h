@@ -1,6 +1,6 @@
 /*
- * Starting a command: as its user, in its directory, with its environment, in a session of its own,
- * its output on pipes.
+ * Starting a command: as its user, in its directory, with its environment and limits, in a session
+ * of its own, on pipes or on a terminal.
  */
 #pragma once
 
@@ -10,8 +10,8 @@
 
 struct command {
     pid_t pid;
-    int in;       /* its stdin, non-blocking; -1 when it has none that can be written */
-    int out, err; /* its output, non-blocking */
+    int in;       /* its input, non-blocking; -1 when it has none that can be written */
+    int out, err; /* its output, non-blocking; on a terminal out alone */
     int gate;     /* until command_run() */
 };
 

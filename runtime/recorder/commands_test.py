@@ -24,7 +24,7 @@ def test_version_and_help_are_printed():
     out = subprocess.run([driver.RECORDER, "--version"], stdout=subprocess.PIPE, check=True).stdout
     assert out.startswith(b"recorder ")
     out = subprocess.run([driver.RECORDER, "version"], stdout=subprocess.PIPE, check=True).stdout
-    assert b"format 1" in out
+    assert b"format 2" in out
     out = subprocess.run([driver.RECORDER, "--help"], stdout=subprocess.PIPE, check=True).stdout
     assert b"follow" in out
 

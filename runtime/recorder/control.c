@@ -91,7 +91,7 @@ bool control_ask(int fd, const struct control_message *m, const void *data,
     setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
     if (!control_send(fd, m, data, 0))
         return false;
-    if ((m->flags & CONTROL_MORE) != 0 && m->kind == CONTROL_INPUT)
+    if ((m->flags & CONTROL_MORE) != 0 && (m->kind == CONTROL_INPUT || m->kind == CONTROL_INPUT_AT))
         return true;
     return control_receive(fd, ret, 0) > 0 && ret->m.kind == CONTROL_RESULT;
 }

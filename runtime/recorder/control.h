@@ -21,11 +21,14 @@ enum control_kind {
     CONTROL_WAKE = 4,     /* the answer; seq: the last event */
 
     /* Of verbs: each is answered by one CONTROL_RESULT. */
-    CONTROL_ACK = 16,    /* seq */
-    CONTROL_SIGNAL = 17, /* value: the signal; flags: enum control_target */
-    CONTROL_INPUT = 18,  /* data; flags: CONTROL_EOF, CONTROL_MORE (not the last message) */
-    CONTROL_STATUS = 19, /* answered with seq: the last event; value: acked; flags */
-    CONTROL_RESULT = 32, /* status: enum recorder_exit; value; data: the sentence */
+    CONTROL_ACK = 16,      /* seq */
+    CONTROL_SIGNAL = 17,   /* value: the signal; flags: enum control_target */
+    CONTROL_INPUT = 18,    /* data; flags: CONTROL_EOF, CONTROL_MORE (not the last message) */
+    CONTROL_STATUS = 19,   /* answered with seq: the last event; value: acked; flags; data: a struct
+                              control_details, as far as the writer knows it */
+    CONTROL_INPUT_AT = 20, /* as INPUT; value: how many bytes of input come before it */
+    CONTROL_RESIZE = 21,   /* value: columns << 16 | rows */
+    CONTROL_RESULT = 32,   /* status: enum recorder_exit; value; data: the sentence */
 };
 
 enum control_flag {
@@ -44,6 +47,11 @@ struct control_message {
     uint64_t value;
     uint32_t status;
     uint32_t data_len;
+};
+
+/* Behind the answer to CONTROL_STATUS. It grows at its end. */
+struct control_details {
+    uint64_t input_offset;
 };
 
 enum { CONTROL_DATA_MAX = 32 * 1024 };

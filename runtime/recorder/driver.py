@@ -96,9 +96,15 @@ class Event:
 
 
 def parse(data):
+    """The events of a follower's output; parse.seen and parse.ended tell of its marks."""
     events = []
+    parse.seen, parse.ended = 0, False
     for field, frame in fields(data):
-        assert field == 1
+        if field in (2, 15):
+            parse.seen = frame if field == 2 else parse.seen
+            parse.ended |= field == 15
+            continue
+        assert field == 1 and not parse.ended
         event = message(frame)
         stamp = message(event.get(2, b""))
         kinds = [k for k in event if k in KINDS]

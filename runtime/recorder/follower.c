@@ -1,61 +1,46 @@
 /*
  * See follower.h. It reads the segments themselves; the writer is only asked to tell when there is
- * more. Frames go out as they are, in runs as long as what one read brought (BYTES), or one by one
- * through text.c.
- *
- * At the end of what a segment has, the next event is in one of three places: in a segment whose
- * name it gives (rotated), in this segment a moment later (live), or nowhere any more (dropped).
- * The last is certain only when a later segment exists and this one, looked at again after that was
- * seen, still has no more.
+ * more. Frames go out as they are, in runs as long as what one read brought, or one by one through
+ * view.c where the reader wants less, or something else, than what is recorded.
  */
 #include "runtime/recorder/follower.h"
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/journal/verbs.h"
 #include "runtime/recorder/control.h"
 #include "runtime/recorder/fault.h"
-#include "runtime/recorder/gone.h"
 #include "runtime/recorder/lost.h"
 #include "runtime/recorder/meta.h"
 #include "runtime/recorder/output.h"
-#include "runtime/recorder/segments.h"
-#include "runtime/recorder/text.h"
+#include "runtime/recorder/reader.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { REPORT_MS = 100, RETRY_US = 2000, TEXT_RUN_MAX = 8 * JOURNAL_FRAME_MAX };
+enum { REPORT_MS = 100, RETRY_US = 2000, MADE_MAX = 8 * JOURNAL_FRAME_MAX };
 
 struct follower {
     int dir; /* borrowed */
     const struct follow_options *o;
     struct output out;
     int control; /* owned; -1: no writer to talk to */
+    struct reader reader;
+    struct view view;
+    uint64_t reported_segment; /* the one that the writer knows is read */
 
-    int fd;                   /* owned; the segment that is read; -1: none yet */
-    struct segment_walk walk; /* of fd */
-    uint64_t segment_first;
-    uint64_t next_seq; /* the next event of the journal */
-    uint64_t bytes;    /* of output before it */
-    bool bytes_known;
-    int64_t last_ns; /* of the event before it */
-    struct journal_check check;
-
-    const uint8_t *run; /* frames that are to be written, in the walk's buffer */
+    const uint8_t *run; /* frames that are to be written, in the reader's buffer */
     size_t run_len;
-    struct buf text_run;
-    struct text text;
+    struct buf made; /* the same, made by the view */
 
-    struct segment stop; /* FOLLOW_NOW: what was recorded at the start */
-    bool settled;        /* no writer, and the journal has its end */
-    bool woken;          /* the writer said there was more; it was not found yet */
-    bool looked_again;   /* a later segment is there, and this one was read to its end since */
+    bool settled; /* no writer, and the journal has its end */
+    bool final;   /* and it was looked at once more since */
+    bool woken;   /* the writer said there was more; it was not found yet */
     bool done;
     int64_t reported_ns;
 };
@@ -64,7 +49,7 @@ struct follower {
 
 static void report(struct follower *f, uint32_t kind, uint32_t flags)
 {
-    struct control_message m = {.kind = kind, .flags = flags, .seq = f->next_seq};
+    struct control_message m = {.kind = kind, .flags = flags, .seq = f->reader.next_seq};
 
     f->reported_ns = clock_monotonic_ns();
     if (f->control >= 0)
@@ -99,19 +84,13 @@ static void write_out(struct follower *f, const void *data, size_t len)
         f->done = true;
 }
 
-/* Before the walk's buffer changes, and before waiting. */
+/* Before the reader's buffer changes, and before waiting. */
 static void flush(struct follower *f)
 {
     write_out(f, f->run, f->run_len);
     f->run_len = 0;
-    write_out(f, buf_data(&f->text_run), buf_len(&f->text_run));
-    buf_clear(&f->text_run);
-}
-
-static void write_frame(struct follower *f, const uint8_t *frame, size_t len)
-{
-    flush(f);
-    write_out(f, frame, len);
+    write_out(f, buf_data(&f->made), buf_len(&f->made));
+    buf_clear(&f->made);
 }
 
 static bool corrupt(struct status *st)
@@ -119,159 +98,32 @@ static bool corrupt(struct status *st)
     return fault(st, RECORDER_DATA_LOSS, "the journal does not hold together");
 }
 
-/* Queues the frame that the walk has just passed. */
-static bool emit(struct follower *f, const struct journal_event *e, struct status *st)
+/* Queues the frame of an event that goes out as it is. */
+static void pass(struct follower *f, const struct journal_event *e)
 {
-    if (!journal_check_next(&f->check, e))
-        return corrupt(st);
-    if (f->o->text && event_is_output(e)) {
-        uint8_t *to = buf_reserve(&f->text_run, JOURNAL_FRAME_MAX);
-        size_t len = text_encode(&f->text, e, to);
+    const struct reader *r = &f->reader;
 
-        if (len == 0)
-            return corrupt(st);
-        buf_commit(&f->text_run, len);
-        if (buf_room(&f->text_run) < JOURNAL_FRAME_MAX)
-            flush(f);
-        return true;
-    }
-    if (f->o->text) {
-        write_frame(f, f->walk.frame, f->walk.frame_len);
-        return true;
-    }
+    if (f->run_len > 0 && f->run + f->run_len != r->frame)
+        flush(f);
     if (f->run_len == 0)
-        f->run = f->walk.frame;
-    f->run_len += f->walk.frame_len;
-    return true;
+        f->run = r->frame;
+    f->run_len += r->frame_len;
+    view_pass(&f->view, e);
 }
 
-static void write_dropped(struct follower *f, uint64_t first, uint64_t last, uint64_t bytes)
+static bool take(struct follower *f, const struct journal_event *e, struct status *st)
 {
-    uint8_t frame[256];
-
-    if (first > last)
-        return;
-    f->check.last_seq = last;
-    write_frame(f, frame, journal_encode_dropped(frame, f->last_ns, first, last, bytes));
-}
-
-static uint64_t missing(uint64_t from, uint64_t to)
-{
-    return to > from ? to - from : 0;
-}
-
-/*
- * The events up to where s starts are gone. How the command ended is always said: that event was
- * put aside, and what was around it is told in two parts.
- */
-static void skip_to(struct follower *f, const struct segment *s)
-{
-    uint64_t first = f->next_seq > f->o->from ? f->next_seq : f->o->from, bytes = f->bytes;
-    struct end_record end;
-
-    if (first > f->next_seq || !f->bytes_known)
-        gone_bytes_before(f->dir, first, &bytes);
-    if (first < s->first_seq && end_read(f->dir, &end) && end.exited_seq >= first &&
-        end.exited_seq < s->first_seq) {
-        write_dropped(f, first, end.exited_seq - 1, missing(bytes, end.bytes_before));
-        write_frame(f, end.exited, end.exited_len);
-        f->last_ns = end.exited_ns;
-        f->check.last_seq = end.exited_seq;
-        f->check.exited = true;
-        f->done |= f->o->until == FOLLOW_EXITED;
-        bytes = end.bytes_before;
-        first = end.exited_seq + 1;
+    f->woken = f->final = false;
+    if (view_is_plain(&f->view) && e->seq >= f->view.from) {
+        pass(f, e);
+    } else {
+        if (buf_room(&f->made) < VIEW_ROOM)
+            flush(f);
+        if (!view_take(&f->view, e, f->reader.frame, f->reader.frame_len, &f->made))
+            return corrupt(st);
     }
-    if (!f->done && first < s->first_seq)
-        write_dropped(f, first, s->first_seq - 1, missing(bytes, s->bytes_before));
-    f->next_seq = s->first_seq;
-    f->bytes = s->bytes_before;
-    f->bytes_known = true;
-}
-
-/* --- finding --- */
-
-/* Goes on in s. False: it is not there. */
-static bool enter(struct follower *f, const struct segment *s)
-{
-    int fd = segment_open(f->dir, s, O_RDONLY);
-
-    if (fd < 0)
-        return false;
-    flush(f);
-    cleanup_close(&f->fd);
-    segment_walk_deinit(&f->walk);
-    f->fd = fd;
-    segment_walk_init(&f->walk, fd, 0);
-    f->segment_first = s->first_seq;
-    f->looked_again = false;
-    f->woken = false;
-    report(f, CONTROL_POSITION, 0);
+    f->done |= f->view.over || f->view.closed || (f->view.exited && f->o->until == FOLLOW_EXITED);
     return true;
-}
-
-static bool enter_next(struct follower *f)
-{
-    struct segment next = {.first_seq = f->next_seq, .bytes_before = f->bytes};
-
-    return f->bytes_known && f->next_seq != f->segment_first && enter(f, &next);
-}
-
-/* The oldest segment behind the one that is read. */
-static const struct segment *later_segment(const struct follower *f, const struct segments *s)
-{
-    for (size_t i = 0; i < s->n; i++)
-        if (f->fd < 0 || s->list[i].first_seq > f->segment_first)
-            return &s->list[i];
-    return NULL;
-}
-
-/* Tries a later segment. True: something was done, read on. */
-static bool enter_later(struct follower *f)
-{
-    AUTO(segments_deinit) struct segments s = {0};
-    const struct segment *later;
-
-    segments_list(f->dir, &s);
-    later = later_segment(f, &s);
-    if (later == NULL)
-        return false;
-    if (f->fd >= 0 && !f->looked_again && later->first_seq != f->next_seq)
-        return f->looked_again = true;
-    if (later->first_seq > f->next_seq) {
-        skip_to(f, later);
-    } else { /* it appeared after start() had looked */
-        f->next_seq = later->first_seq;
-        f->bytes = later->bytes_before;
-        f->bytes_known = true;
-    }
-    if (!f->done)
-        enter(f, later); /* if it went meanwhile, the next round finds the one after it */
-    return true;
-}
-
-/* The first segment: the one that holds `from`, or that comes next. */
-static void start(struct follower *f)
-{
-    AUTO(segments_deinit) struct segments s = {0};
-    const struct segment *found;
-
-    segments_list(f->dir, &s);
-    if (s.n > 0)
-        f->stop = s.list[s.n - 1];
-    found = segments_find(&s, f->o->from);
-    if (found == NULL)
-        return; /* nothing yet, or all of it is later: as after any other segment */
-    f->next_seq = found->first_seq;
-    f->bytes = found->bytes_before;
-    f->bytes_known = true;
-    if (f->o->text)
-        text_look_back(&f->text, f->dir, &s, (size_t)(found - s.list));
-    if (enter(f, found))
-        return;
-    f->next_seq = f->o->from; /* it went meanwhile */
-    f->bytes_known = f->o->from == 1;
-    f->bytes = 0;
 }
 
 /* --- waiting --- */
@@ -294,78 +146,53 @@ static bool wait_without_writer(struct follower *f, struct status *st)
     return true;
 }
 
+/* Until when to wait: what comes after the view's last moment is not wanted. -1: no end. */
+static int patience_ms(const struct follower *f)
+{
+    int64_t left_ns = f->o->view.before_ns - clock_wall_ns();
+
+    if (f->o->view.before_ns == 0)
+        return -1;
+    if (left_ns <= 0)
+        return 0;
+    return left_ns > 3600 * NS_PER_S ? 3600 * 1000 : (int)(left_ns / NS_PER_MS) + 1;
+}
+
 static bool wait_for_more(struct follower *f, struct status *st)
 {
     static struct control_packet packet;
     struct pollfd polls[2] = {{.fd = f->control, .events = POLLIN}, {.fd = f->out.fd}};
+    int n;
 
+    view_mark(&f->view, &f->made);
     flush(f);
     if (f->done)
         return true;
     if (f->control < 0)
         return wait_without_writer(f, st);
     report(f, CONTROL_WAIT, 0);
-    while (poll(polls, 2, -1) < 0 && errno == EINTR) {
+    while ((n = poll(polls, 2, patience_ms(f))) < 0 && errno == EINTR) {
     }
-    if ((polls[1].revents & (POLLERR | POLLHUP | POLLNVAL)) != 0) {
-        f->done = true; /* the reader is gone */
-        return true;
-    }
-    if (control_receive(f->control, &packet, MSG_DONTWAIT) == 0)
+    if (n == 0 && patience_ms(f) == 0) {
+        f->done = true;
+    } else if ((polls[1].revents & (POLLERR | POLLHUP | POLLNVAL)) != 0) {
+        f->done = f->out.gone = true;
+    } else if (n > 0 && control_receive(f->control, &packet, MSG_DONTWAIT) == 0) {
         disconnect(f);
-    else
+    } else {
         f->woken = true;
+    }
     return true;
 }
 
 /* --- reading --- */
 
-/* One event of the journal: wanted, or passed over on the way to `from`. */
-static bool take(struct follower *f, const struct journal_event *e, struct status *st)
+static bool at_end(struct follower *f, struct status *st)
 {
-    uint64_t first = e->kind == JOURNAL_DROPPED ? e->dropped_first : e->seq;
-
-    if (first != f->next_seq || e->seq == UINT64_MAX)
-        return corrupt(st);
-    f->looked_again = false;
-    f->woken = false;
-    if (e->seq >= f->o->from) {
-        if (!emit(f, e, st))
-            return false;
-    } else {
-        f->check.exited |= e->kind == JOURNAL_EXITED;
-        f->check.closed |= e->kind == JOURNAL_CLOSED;
-        if (event_is_output(e))
-            text_skip(&f->text, e);
-    }
-    f->next_seq = e->seq + 1;
-    f->bytes += event_bytes(e);
-    f->last_ns = e->time_ns;
-    f->done |= f->check.closed || (f->check.exited && f->o->until == FOLLOW_EXITED);
-    return true;
-}
-
-/* All that was recorded when it began is written. */
-static bool is_past_stop(const struct follower *f)
-{
-    if (f->o->until != FOLLOW_NOW)
-        return false;
-    return f->stop.first_seq == 0 || f->segment_first > f->stop.first_seq ||
-           (f->segment_first == f->stop.first_seq && f->walk.at >= f->stop.size);
-}
-
-static bool at_end_of_segment(struct follower *f, struct status *st)
-{
-    flush(f);
-    if (f->done || enter_next(f))
-        return true;
-    if ((f->fd < 0 || f->woken || f->looked_again || f->control < 0 || f->o->until == FOLLOW_NOW) &&
-        enter_later(f))
-        return true;
-    if (f->o->until == FOLLOW_NOW || (f->settled && f->looked_again))
+    if (f->o->until == FOLLOW_NOW || f->final)
         f->done = true;
     else if (f->settled)
-        f->looked_again = true;
+        f->final = true;
     else
         return wait_for_more(f, st);
     return true;
@@ -373,70 +200,115 @@ static bool at_end_of_segment(struct follower *f, struct status *st)
 
 static bool read_on(struct follower *f, struct status *st)
 {
+    bool suspect = f->woken || f->settled || f->control < 0 || f->o->until == FOLLOW_NOW;
     struct journal_event e;
-    enum journal_result result = JOURNAL_PARTIAL;
+    enum reader_step step;
 
-    if (is_past_stop(f)) {
+    if (f->o->until == FOLLOW_NOW && reader_is_past_start(&f->reader)) {
         f->done = true;
         return true;
     }
-    if (f->fd >= 0) {
-        result = segment_walk_buffered(&f->walk, &e);
-        if (result == JOURNAL_PARTIAL) {
-            flush(f);
-            result = segment_walk_next(&f->walk, &e);
+    step = reader_buffered(&f->reader, &e);
+    if (step == READER_NOTHING) {
+        flush(f);
+        if (f->done)
+            return true;
+        step = reader_next(&f->reader, suspect, &e);
+        if (f->reader.segment_first != f->reported_segment) {
+            f->reported_segment = f->reader.segment_first;
+            report(f, CONTROL_POSITION, 0);
         }
     }
-    switch (result) {
-    case JOURNAL_FRAME:
+    switch (step) {
+    case READER_EVENT:
         return take(f, &e, st);
-    case JOURNAL_PARTIAL:
-        return at_end_of_segment(f, st);
-    case JOURNAL_CORRUPT:
+    case READER_NOTHING:
+        return at_end(f, st);
+    case READER_CORRUPT:
         break;
     }
     return corrupt(st);
 }
+
+/* --- the whole --- */
 
 /* Until `exited`, and that was before what is wanted: there is nothing to write. */
 static bool is_over(const struct follower *f)
 {
     struct end_record end;
 
-    return f->o->until == FOLLOW_EXITED && end_read(f->dir, &end) && end.exited_seq < f->o->from;
+    return f->o->until == FOLLOW_EXITED && end_read(f->dir, &end) && end.exited_seq < f->view.from;
+}
+
+static void find_start(struct follower *f, const struct meta *m)
+{
+    const struct follow_options *o = f->o;
+    const struct tail_options tail = {
+        .unit = o->tail,
+        .amount = o->tail_amount,
+        .streams = o->view.streams,
+        .since_ns = o->view.since_ns,
+        .before_ns = o->view.before_ns,
+    };
+    struct tail_place place = {.first_seq = 1, .whole_seq = 1};
+
+    if (o->tail != TAIL_NONE)
+        tail_find(f->dir, &tail, &place);
+    view_init(&f->view, &o->view, place.first_seq > o->from ? place.first_seq : o->from, m->format);
+    if (place.whole_seq > o->from)
+        f->view.tail = place;
+    f->view.told = o->from - 1;
+    reader_init(&f->reader, f->dir, f->view.from, m->start_ns);
+    if (f->reader.fd >= 0)
+        view_look_back(&f->view, f->dir, &f->reader.list, f->reader.start_index);
+}
+
+/* Tells the reader that there is no more, and so that nothing was cut off. */
+static void write_end(struct follower *f)
+{
+    static const uint8_t end[] = {FOLLOW_MARK_END, 1};
+
+    view_mark(&f->view, &f->made);
+    buf_append(&f->made, end, sizeof(end));
+    flush(f);
+}
+
+static bool run(struct follower *f, struct status *st)
+{
+    bool ok = true;
+
+    f->done = is_over(f);
+    while (ok && !f->done)
+        ok = read_on(f, st);
+    flush(f);
+    if (ok && !f->out.gone)
+        write_end(f);
+    return ok;
 }
 
 bool follow(int dir, const struct follow_options *o, struct status *st)
 {
     AUTO(meta_deinit) struct meta m = {0};
-    struct follower f = {.dir = dir,
-                         .o = o,
-                         .fd = -1,
-                         .control = -1,
-                         .next_seq = o->from,
-                         .bytes_known = o->from == 1,
-                         .check = {.last_seq = o->from - 1},
-                         .text_run = BUF_INIT(TEXT_RUN_MAX)};
-    bool ok = true;
+    struct follower f = {.dir = dir, .o = o, .control = -1, .made = BUF_INIT(MADE_MAX)};
+    bool ok;
 
     if (!meta_read(dir, &m, st))
         return false;
     if (m.format > META_FORMAT)
         return fault(st, RECORDER_INTERNAL, "the command was recorded by a newer recorder");
     signal(SIGPIPE, SIG_IGN);
-    f.last_ns = m.start_ns;
     output_init(&f.out, STDOUT_FILENO);
+    /* The writer holds back what is to be read before it is looked for; what a tail starts with is
+     * not known yet. */
+    f.reader.next_seq = o->tail == TAIL_NONE ? o->from : UINT64_MAX;
     if (lost_settle(dir, st) == SETTLE_ALIVE)
         attach(&f);
-    start(&f);
-    f.done = is_over(&f);
-    while (ok && !f.done)
-        ok = read_on(&f, st);
-    flush(&f);
+    find_start(&f, &m);
+    ok = run(&f, st);
     disconnect(&f);
-    cleanup_close(&f.fd);
-    segment_walk_deinit(&f.walk);
-    buf_deinit(&f.text_run);
+    reader_deinit(&f.reader);
+    view_deinit(&f.view);
+    buf_deinit(&f.made);
     output_deinit(&f.out);
     return ok;
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "common/base/status.h"
+#include "runtime/recorder/view.h"
 
 #include <stdint.h>
 
@@ -10,7 +11,9 @@ enum follow_until { FOLLOW_EXITED, FOLLOW_CLOSED, FOLLOW_NOW };
 struct follow_options {
     uint64_t from; /* at least 1 */
     enum follow_until until;
-    bool text;
+    enum tail_unit tail; /* starts so much before the end, if that is later than from */
+    uint64_t tail_amount;
+    struct view_options view;
     bool progress; /* KEEP_UP waits for it */
 };
 

@@ -3,13 +3,14 @@
 
 #include "common/base/clock.h"
 #include "common/journal/verbs.h"
+#include "runtime/recorder/terminal.h"
 
 #include <errno.h>
 #include <unistd.h>
 
-void input_queue_init(struct input_queue *q, int fd)
+void input_queue_init(struct input_queue *q, int fd, bool terminal)
 {
-    *q = (struct input_queue){.fd = fd};
+    *q = (struct input_queue){.fd = fd, .terminal = terminal};
     list_init(&q->waiting);
 }
 
@@ -30,20 +31,31 @@ static void finish(struct input_queue *q, struct input *in, int exit_code)
     in->done(in, exit_code);
 }
 
+int input_verdict(const struct input *in, uint64_t taken, int exit_code)
+{
+    bool before = in->positioned && in->offset <= taken && buf_len(&in->data) <= taken - in->offset;
+
+    return before ? RECORDER_OK : exit_code;
+}
+
 void input_queue_close(struct input_queue *q, int exit_code)
 {
     if (q->fd >= 0)
         close(q->fd);
     q->fd = -1;
     while (!input_queue_is_idle(q))
-        finish(q, first(q), exit_code);
+        finish(q, first(q), input_verdict(first(q), q->offset, exit_code));
 }
 
 void input_queue_add(struct input_queue *q, struct input *in)
 {
     if (q->fd < 0) {
-        in->done(in, RECORDER_STDIN_CLOSED);
+        in->done(in, input_verdict(in, q->offset, RECORDER_STDIN_CLOSED));
         return;
+    }
+    if (q->terminal && in->eof) {
+        buf_append_byte(&in->data, (uint8_t)terminal_eof(q->fd));
+        in->eof = false;
     }
     if (input_queue_is_idle(q))
         start_patience(q);
@@ -54,6 +66,20 @@ void input_queue_add(struct input_queue *q, struct input *in)
 void input_queue_remove(struct input *in)
 {
     list_unlink(&in->link);
+}
+
+/* Skips what was taken of it. False: something is missing before it. */
+static bool place(const struct input_queue *q, struct input *in)
+{
+    uint64_t taken = q->offset - in->offset;
+
+    if (!in->positioned)
+        return true;
+    if (in->offset > q->offset)
+        return false;
+    buf_consume(&in->data, taken < buf_len(&in->data) ? (size_t)taken : buf_len(&in->data));
+    in->positioned = false;
+    return true;
 }
 
 /* False when the command takes no more for now. */
@@ -83,6 +109,10 @@ void input_queue_step(struct input_queue *q)
         struct input *in = first(q);
         bool eof = in->eof;
 
+        if (!place(q, in)) {
+            finish(q, in, RECORDER_INPUT_GAP);
+            continue;
+        }
         if (!write_first(q, in)) {
             if (q->fd >= 0 && clock_monotonic_ns() >= q->deadline_ns)
                 finish(q, in, RECORDER_STDIN_FULL);
@@ -91,6 +121,7 @@ void input_queue_step(struct input_queue *q)
             continue;
         }
         finish(q, in, RECORDER_OK);
+        q->eof |= eof;
         if (eof)
             input_queue_close(q, RECORDER_STDIN_CLOSED);
     }

@@ -254,6 +254,7 @@ bool journal_file_closed(struct journal_file *j, struct end_record *end)
     if (!append_frame(j, frame, journal_encode_closed(frame, j->next_seq, now_ns(j))))
         return false;
     end->last_seq = j->next_seq++;
+    end->closed_ns = j->last_ns;
     return true;
 }
 

@@ -9,6 +9,7 @@
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/journal_file.h"
 #include "runtime/recorder/proc.h"
+#include "runtime/recorder/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -70,6 +71,27 @@ static void kill_rest(int dir)
         proc_kill_session((pid_t)pid.pid, pid.start_ticks);
 }
 
+/*
+ * What the command left unfinished gets the empty event that ends it, as the writer does. Best
+ * effort: on a full disk readers of whole lines do without.
+ */
+static void end_lines(struct journal_file *j)
+{
+    AUTO(segments_deinit) struct segments s = {0};
+    struct text text = {0};
+
+    segments_list(j->dir, &s);
+    text_look_back(&text, j->dir, &s, s.n);
+    for (int i = 0; i < TEXT_STREAMS; i++) {
+        const struct utf8_tail *tail = &text.streams[i].tail;
+
+        if (tail->n > 0 && tail->bytes[tail->n - 1] != '\n') {
+            j->offsets[i] = text.streams[i].offset;
+            journal_file_output(j, JOURNAL_STDOUT + i, NULL, 0);
+        }
+    }
+}
+
 static bool append_lost(struct journal_file *j, struct end_record *end)
 {
     struct journal_exit exit = {
@@ -81,6 +103,7 @@ static bool append_lost(struct journal_file *j, struct end_record *end)
     };
 
     kill_rest(j->dir);
+    end_lines(j);
     if (journal_file_exited(j, &exit, end))
         return true;
     unlinkat(j->dir, "reserve", 0);

@@ -6,34 +6,73 @@
 #include "common/base/options.h"
 #include "common/base/version.h"
 #include "runtime/recorder/claim.h"
-#include "runtime/recorder/control.h"
 #include "runtime/recorder/defaults.h"
+#include "runtime/recorder/drive.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/follower.h"
-#include "runtime/recorder/lost.h"
+#include "runtime/recorder/request.h"
 #include "runtime/recorder/show.h"
 #include "runtime/recorder/writer.h"
 
 #include <string.h>
 #include <sys/stat.h>
 
-struct request {
-    const char *state, *spec, *id, *sandbox, *until, *target, *after;
-    const char *default_user, *default_cwd;
-    int64_t from, seq, signal, limit;
-    bool text, no_progress;
-};
-
 /* --- run and follow --- */
+
+/* A list of streams, with commas between; NULL: all. */
+static bool streams_of(const char *list, unsigned *ret, struct status *st)
+{
+    static const char *const names[] = {"stdout", "stderr", "terminal"};
+    unsigned found = 0;
+
+    while (list != NULL && *list != '\0') {
+        size_t len = strcspn(list, ","), i = 0;
+
+        while (i < 3 && (strlen(names[i]) != len || strncmp(list, names[i], len) != 0))
+            i++;
+        if (i == 3)
+            return fault(st, RECORDER_USAGE, "--streams has stdout, stderr and terminal");
+        found |= 1u << i;
+        list += len + (list[len] == ',');
+    }
+    *ret = found != 0 ? found : TAIL_ALL_STREAMS;
+    return true;
+}
+
+static bool view_options(const struct request *r, struct view_options *ret, struct status *st)
+{
+    *ret = (struct view_options){
+        .text = r->text,
+        .lines = r->lines,
+        .since_ns = r->since_ns,
+        .before_ns = r->before_ns,
+        .limit_bytes = (uint64_t)r->limit_bytes,
+    };
+    return streams_of(r->streams, &ret->streams, st);
+}
+
+static void set_tail(const struct request *r, struct follow_options *to)
+{
+    const int64_t amounts[] = {r->tail_events, r->tail_lines, r->tail_bytes};
+
+    for (int i = 0; i < 3; i++) {
+        if (amounts[i] < 0)
+            continue;
+        to->tail = (enum tail_unit)(TAIL_EVENTS + i);
+        to->tail_amount = (uint64_t)amounts[i];
+    }
+}
 
 static bool follow_options(const struct request *r, struct follow_options *ret, struct status *st)
 {
     *ret = (struct follow_options){
         .from = r->from > 0 ? (uint64_t)r->from : 1,
-        .text = r->text,
         .progress = !r->no_progress,
     };
+    set_tail(r, ret);
+    if (!view_options(r, &ret->view, st))
+        return false;
     if (strcmp(r->until, "exited") == 0)
         ret->until = FOLLOW_EXITED;
     else if (strcmp(r->until, "closed") == 0)
@@ -92,181 +131,6 @@ static bool do_run(const struct state *s, const struct request *r, struct status
     return claim_and_start(s, r, &dir, st) && follow(dir, &options, st);
 }
 
-/* --- what is asked of a writer --- */
-
-static bool ended(const struct request *r, struct status *st)
-{
-    return fault(st, RECORDER_ENDED, "the command %s has ended", r->id);
-}
-
-/*
- * Opens the command and connects to its writer. *ret_fd is -1 when there is none any more; then the
- * journal has its end. A writer that is starting is waited for.
- */
-static bool reach_writer(const struct state *s, const struct request *r, int *ret_dir, int *ret_fd,
-                         struct status *st)
-{
-    enum { TRIES = 1000, TRY_US = 5000 };
-
-    if (!state_open_command(s, r->id, ret_dir, st) || !claim_is_native(*ret_dir, r->sandbox, st))
-        return false;
-    for (int i = 0; i < TRIES; i++) {
-        *ret_fd = control_connect(*ret_dir);
-        if (*ret_fd >= 0)
-            return true;
-        switch (lost_settle(*ret_dir, st)) {
-        case SETTLE_ENDED:
-            return true;
-        case SETTLE_FAILED:
-            return false;
-        case SETTLE_ALIVE:
-            usleep(TRY_US);
-            break;
-        }
-    }
-    return fault(st, RECORDER_INTERNAL, "the recorder of the command does not answer");
-}
-
-static bool answered(const struct request *r, const struct control_packet *p, struct status *st)
-{
-    switch (p->m.status) {
-    case RECORDER_OK:
-        return true;
-    case RECORDER_ENDED:
-        return ended(r, st);
-    case RECORDER_STDIN_CLOSED:
-        return fault(st, RECORDER_STDIN_CLOSED, "the command has no stdin, or not any more");
-    case RECORDER_STDIN_FULL:
-        return fault(st, RECORDER_STDIN_FULL, "the command did not read its stdin for %d s",
-                     INPUT_PATIENCE_MS / 1000);
-    case RECORDER_OUT_OF_RANGE:
-        return fault(st, RECORDER_OUT_OF_RANGE, "the last event is %llu",
-                     (unsigned long long)p->m.seq);
-    default:
-        return fault(st, (int)p->m.status, "%.*s", (int)p->m.data_len, (const char *)p->data);
-    }
-}
-
-/*
- * Reaches the writer and asks it by means of ask(). False in *ret_asked: there is none any more, be
- * it that it ended just now, with the question in its hands.
- */
-static bool ask_writer(const struct state *s, const struct request *r, int *ret_dir,
-                       bool (*ask)(int fd, void *question, struct control_packet *answer),
-                       void *question, struct control_packet *answer, bool *ret_asked,
-                       struct status *st)
-{
-    *ret_asked = false;
-    for (int tries = 0; tries < 3; tries++) {
-        AUTO_CLOSE int fd = -1;
-
-        cleanup_close(ret_dir);
-        *ret_dir = -1;
-        if (!reach_writer(s, r, ret_dir, &fd, st))
-            return false;
-        if (fd < 0)
-            return true;
-        if (ask(fd, question, answer))
-            return *ret_asked = true;
-    }
-    return fault(st, RECORDER_INTERNAL, "the recorder of the command does not answer");
-}
-
-static bool ask_once(int fd, void *question, struct control_packet *answer)
-{
-    return control_ask(fd, question, NULL, answer);
-}
-
-static bool ask_input(int fd, void *question, struct control_packet *answer)
-{
-    const struct input_spec *in = question;
-    size_t at = 0, len = buf_len(&in->data), step;
-
-    do {
-        struct control_message m = {.kind = CONTROL_INPUT, .flags = in->eof ? CONTROL_EOF : 0u};
-
-        step = len - at < CONTROL_DATA_MAX ? len - at : CONTROL_DATA_MAX;
-        m.flags |= at + step < len ? CONTROL_MORE : 0u;
-        m.data_len = (uint32_t)step;
-        if (!control_ask(fd, &m, buf_data(&in->data) + at, answer))
-            return false;
-        at += step;
-    } while (at < len);
-    return true;
-}
-
-static bool do_input(const struct state *s, const struct request *r, struct status *st)
-{
-    static struct control_packet answer;
-    AUTO(input_spec_deinit) struct input_spec in = {.eof = false};
-    AUTO_CLOSE int dir = -1;
-    bool asked;
-
-    if (!spec_read_input(r->spec, &in, st) ||
-        !ask_writer(s, r, &dir, ask_input, &in, &answer, &asked, st))
-        return false;
-    if (!asked)
-        return ended(r, st);
-    printf("%llu\n", (unsigned long long)answer.m.value);
-    return answered(r, &answer, st);
-}
-
-static bool parse_target(const char *name, uint32_t *ret, struct status *st)
-{
-    static const char *const names[] = {"process", "group", "tree"};
-
-    for (uint32_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
-        if (strcmp(name, names[i]) == 0)
-            return *ret = i + CONTROL_PROCESS, true;
-    return fault(st, RECORDER_USAGE, "--target is process, group or tree");
-}
-
-static bool do_signal(const struct state *s, const struct request *r, struct status *st)
-{
-    static struct control_packet answer;
-    struct control_message m = {.kind = CONTROL_SIGNAL, .value = (uint64_t)r->signal};
-    AUTO_CLOSE int dir = -1;
-    bool asked;
-
-    if (!parse_target(r->target, &m.flags, st) ||
-        !ask_writer(s, r, &dir, ask_once, &m, &answer, &asked, st))
-        return false;
-    return asked ? answered(r, &answer, st) : ended(r, st);
-}
-
-/* Without a writer the record of it is ours to change. */
-static bool ack_ended(int dir, uint64_t seq, uint64_t *ret, struct status *st)
-{
-    struct end_record end;
-
-    *ret = acked_read(dir);
-    if (end_read(dir, &end) && seq > end.last_seq)
-        return fault(st, RECORDER_OUT_OF_RANGE, "the last event is %llu",
-                     (unsigned long long)end.last_seq);
-    if (seq <= *ret)
-        return true;
-    *ret = seq;
-    return acked_write(dir, seq) || fault_errno(st, "the acknowledgement cannot be kept");
-}
-
-static bool do_ack(const struct state *s, const struct request *r, struct status *st)
-{
-    static struct control_packet answer;
-    struct control_message m = {.kind = CONTROL_ACK, .seq = (uint64_t)r->seq};
-    AUTO_CLOSE int dir = -1;
-    uint64_t acked;
-    bool asked;
-
-    if (!ask_writer(s, r, &dir, ask_once, &m, &answer, &asked, st))
-        return false;
-    if (asked ? !answered(r, &answer, st) : !ack_ended(dir, m.seq, &acked, st))
-        return false;
-    if (asked)
-        acked = answer.m.value;
-    printf("%llu\n", (unsigned long long)acked);
-    return true;
-}
-
 /* --- looking --- */
 
 static bool do_show(const struct state *s, const struct request *r, struct status *st)
@@ -300,7 +164,16 @@ static bool do_version(const struct state *s, const struct request *r, struct st
 
 /* --- the table --- */
 
-enum needs { NEEDS_SPEC = 1, NEEDS_ID = 2, NEEDS_SIGNAL = 4, NEEDS_SEQ = 8, NEEDS_NO_STATE = 16 };
+enum { EDGE_MAX = 1000 }; /* of a terminal */
+
+enum needs {
+    NEEDS_SPEC = 1,
+    NEEDS_ID = 2,
+    NEEDS_SIGNAL = 4,
+    NEEDS_SEQ = 8,
+    NEEDS_SIZE = 16,
+    NEEDS_NO_STATE = 32,
+};
 
 struct verb {
     const char *name;
@@ -312,9 +185,10 @@ static const struct verb verbs[] = {
     {"setup", do_setup, 0},
     {"run", do_run, NEEDS_SPEC},
     {"follow", do_follow, NEEDS_ID},
-    {"input", do_input, NEEDS_ID | NEEDS_SPEC},
-    {"signal", do_signal, NEEDS_ID | NEEDS_SIGNAL},
-    {"ack", do_ack, NEEDS_ID | NEEDS_SEQ},
+    {"input", drive_input, NEEDS_ID | NEEDS_SPEC},
+    {"signal", drive_signal, NEEDS_ID | NEEDS_SIGNAL},
+    {"resize", drive_resize, NEEDS_ID | NEEDS_SIZE},
+    {"ack", drive_ack, NEEDS_ID | NEEDS_SEQ},
     {"show", do_show, NEEDS_ID},
     {"list", do_list, 0},
     {"version", do_version, NEEDS_NO_STATE},
@@ -327,6 +201,7 @@ static const char MORE[] =
     "  follow   write the events of --id to stdout, from --from on\n"
     "  input    write the input of --spec to the stdin of --id\n"
     "  signal   send --signal to the --target of --id\n"
+    "  resize   give the terminal of --id another size\n"
     "  ack      acknowledge the events of --id up to --seq\n"
     "  show     print what is known of --id, as a sandbox.v1.Command\n"
     "  list     the same for all commands, oldest first\n"
@@ -342,6 +217,10 @@ static bool check_needs(const struct verb *v, const struct request *r, struct st
         return fault(st, RECORDER_USAGE, "%s needs --signal=N, from 1 to 64", v->name);
     if ((v->needs & NEEDS_SEQ) != 0 && r->seq < 1)
         return fault(st, RECORDER_USAGE, "%s needs --seq=N, at least 1", v->name);
+    if ((v->needs & NEEDS_SIZE) != 0 &&
+        (r->cols < 1 || r->cols > EDGE_MAX || r->rows < 1 || r->rows > EDGE_MAX))
+        return fault(st, RECORDER_USAGE, "%s needs --cols=N and --rows=N, from 1 to %d", v->name,
+                     EDGE_MAX);
     return true;
 }
 
@@ -364,7 +243,14 @@ static int failed(const struct status *st)
 
 int main(int argc, char **argv)
 {
-    struct request r = {.until = "exited", .target = "group", .limit = 100};
+    struct request r = {
+        .until = "exited",
+        .target = "group",
+        .limit = 100,
+        .tail_events = -1,
+        .tail_lines = -1,
+        .tail_bytes = -1,
+    };
     const struct option options[] = {
         {"state", 0, NULL, OPTION_STRING, &r.state, "DIR",
          "Where commands are kept. " RECORDER_ROOT_STATE " for root, ~/" RECORDER_HOME_STATE
@@ -377,16 +263,30 @@ int main(int argc, char **argv)
          "Where commands run that name no directory; kept in the state directory."},
         {"id", 0, NULL, OPTION_STRING, &r.id, "ID", "The command."},
         {"sandbox", 0, NULL, OPTION_STRING, &r.sandbox, "ID",
-         "The sandbox that the command must belong to, for input, signal and ack."},
+         "The sandbox that the command must belong to, for input, signal, resize and ack."},
         {"from", 0, NULL, OPTION_INT, &r.from, "SEQ", "The first event wanted."},
         {"until", 0, NULL, OPTION_STRING, &r.until, "POINT",
          "Where to stop: after exited, after closed, or with what is recorded now."},
         {"text", 0, NULL, OPTION_BOOL, &r.text, NULL, "Output as text instead of bytes."},
+        {"lines", 0, NULL, OPTION_BOOL, &r.lines, NULL, "Output in whole lines."},
+        {"tail-events", 0, NULL, OPTION_INT, &r.tail_events, "N", "Only so many at the end."},
+        {"tail-lines", 0, NULL, OPTION_INT, &r.tail_lines, "N", "Only so many at the end."},
+        {"tail-bytes", 0, NULL, OPTION_INT, &r.tail_bytes, "N", "Only so many at the end."},
+        {"since", 0, NULL, OPTION_INT, &r.since_ns, "NS",
+         "Only what was recorded at this time or later, in ns since 1970."},
+        {"before", 0, NULL, OPTION_INT, &r.before_ns, "NS",
+         "Ends before what was recorded at this time or later."},
+        {"streams", 0, NULL, OPTION_STRING, &r.streams, "LIST",
+         "Output of these alone: stdout, stderr, terminal, with commas between."},
+        {"limit-bytes", 0, NULL, OPTION_INT, &r.limit_bytes, "N",
+         "Ends with the event that makes it so much output, or more."},
         {"no-progress-reader", 0, NULL, OPTION_BOOL, &r.no_progress, NULL,
          "The command need not wait for this reader when its journal is full."},
         {"signal", 0, NULL, OPTION_INT, &r.signal, "N", "The signal's number."},
         {"target", 0, NULL, OPTION_STRING, &r.target, "WHO",
          "Who gets the signal: process, group or tree."},
+        {"cols", 0, NULL, OPTION_INT, &r.cols, "N", "Columns of the terminal."},
+        {"rows", 0, NULL, OPTION_INT, &r.rows, "N", "Rows of the terminal."},
         {"seq", 0, NULL, OPTION_INT, &r.seq, "SEQ", "The event to acknowledge."},
         {"after", 0, NULL, OPTION_STRING, &r.after, "TOKEN",
          "The last command seen: its start time in ns, a colon, its id."},

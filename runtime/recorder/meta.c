@@ -53,6 +53,7 @@ void meta_deinit(struct meta *m)
 {
     strings_free(m->args);
     strings_free(m->env_names);
+    strings_free(m->labels);
     free(m->cwd);
     free(m->user);
     *m = (struct meta){0};
@@ -68,12 +69,16 @@ bool meta_write(int dir, const struct meta *m, struct status *st)
               pb_add_bytes(&b, 6, m->cwd, strlen(m->cwd)) &&
               pb_add_bytes(&b, 7, m->user, strlen(m->user)) &&
               pb_add_uint(&b, 9, (uint64_t)m->start_ns) && pb_add_uint(&b, 10, m->overflow) &&
-              pb_add_uint(&b, 11, m->max_bytes) && pb_add_uint(&b, 12, m->protected);
+              pb_add_uint(&b, 11, m->max_bytes) && pb_add_uint(&b, 12, m->protected) &&
+              pb_add_uint(&b, 14, m->terminal) && pb_add_uint(&b, 15, m->initial.cols) &&
+              pb_add_uint(&b, 16, m->initial.rows);
 
     for (char **arg = m->args; ok && arg != NULL && *arg != NULL; arg++)
         ok = pb_add_element(&b, 5, *arg, strlen(*arg));
     for (char **name = m->env_names; ok && name != NULL && *name != NULL; name++)
         ok = pb_add_element(&b, 8, *name, strlen(*name));
+    for (char **label = m->labels; ok && label != NULL && *label != NULL; label++)
+        ok = pb_add_element(&b, 13, *label, strlen(*label));
     if (!ok)
         return fault(st, RECORDER_BAD_SPEC, "the specification is larger than %d bytes", META_MAX);
     if (!file_create(dir, "meta", buf_data(&b), buf_len(&b)))
@@ -135,6 +140,18 @@ static bool take_meta_field(const struct pb_field *f, struct meta *m)
     case 12:
         m->protected = f->value != 0;
         return true;
+    case 13:
+        strings_add(&m->labels, (const char *)f->data, f->len);
+        return f->wire == PB_BYTES;
+    case 14:
+        m->terminal = f->value != 0;
+        return true;
+    case 15:
+        m->initial.cols = (uint16_t)f->value;
+        return true;
+    case 16:
+        m->initial.rows = (uint16_t)f->value;
+        return true;
     default:
         return true; /* of a newer recorder */
     }
@@ -192,6 +209,9 @@ bool end_write(int dir, const struct end_record *e)
     end = pb_put_uint(end, 2, e->exited_seq);
     end = pb_put_uint(end, 3, e->bytes_before);
     end = pb_put_uint(end, 4, e->last_seq);
+    end = pb_put_uint(end, 5, (uint64_t)e->closed_ns);
+    end = pb_put_uint(end, 6, e->input_offset);
+    end = pb_put_uint(end, 7, e->input_eof);
     return file_write(dir, "end", bytes, (size_t)(end - bytes));
 }
 
@@ -219,12 +239,36 @@ bool end_read(int dir, struct end_record *ret)
             ret->bytes_before = f.value;
         if (f.number == 4)
             ret->last_seq = f.value;
+        if (f.number == 5)
+            ret->closed_ns = (int64_t)f.value;
+        if (f.number == 6)
+            ret->input_offset = f.value;
+        if (f.number == 7)
+            ret->input_eof = f.value != 0;
     }
     if (r.malformed || journal_parse(ret->exited, ret->exited_len, &e, &len) != JOURNAL_FRAME ||
         len != ret->exited_len || e.kind != JOURNAL_EXITED || e.seq != ret->exited_seq)
         return false;
     ret->exited_ns = e.time_ns;
     return true;
+}
+
+bool size_write(int dir, struct terminal_size size)
+{
+    char text[32];
+    int len = snprintf(text, sizeof(text), "%u %u\n", size.cols, size.rows);
+
+    return file_write(dir, "size", text, (size_t)len);
+}
+
+struct terminal_size size_read(int dir, const struct meta *m)
+{
+    AUTO(buf_deinit) struct buf b = BUF_INIT(64);
+    struct terminal_size size;
+
+    if (!file_read(dir, "size", &b) || sscanf(buf_str(&b), "%hu %hu", &size.cols, &size.rows) != 2)
+        return m->initial;
+    return size;
 }
 
 bool acked_write(int dir, uint64_t seq)

@@ -4,6 +4,7 @@
  *   meta   what it is; written before the command is published, never changed
  *   pid    its first process, so that what is left of it can be found; written before it runs
  *   end    its last events, so that they are known without a walk through the journal
+ *   size   of its terminal, once that was changed
  *   acked  the highest acknowledged event
  */
 #pragma once
@@ -16,9 +17,15 @@
 #include <stdint.h>
 
 enum {
-    META_FORMAT = 1, /* of the journal and everything around it */
+    /* Of the journal and everything around it. 1: had no empty events where a line was unfinished.
+     */
+    META_FORMAT = 2,
     DIGEST_MAX = 64,
     META_MAX = 4 * 1024 * 1024,
+};
+
+struct terminal_size {
+    uint16_t cols, rows;
 };
 
 struct meta {
@@ -35,6 +42,9 @@ struct meta {
     uint32_t overflow; /* sandbox.v1.Overflow */
     uint64_t max_bytes;
     bool protected;
+    char **labels;                /* owned; NULL-terminated key=value pairs */
+    bool terminal;                /* it runs in one */
+    struct terminal_size initial; /* of it */
 };
 
 void meta_deinit(struct meta *m);
@@ -57,10 +67,17 @@ struct end_record {
     int64_t exited_ns;
     uint64_t bytes_before; /* output of the command before its exit */
     uint64_t last_seq;     /* of `closed`; 0 while something may follow */
+    int64_t closed_ns;
+    uint64_t input_offset; /* bytes of input that the command took */
+    bool input_eof;        /* and its end */
 };
 
 bool end_write(int dir, const struct end_record *e);
 bool end_read(int dir, struct end_record *ret);
+
+bool size_write(int dir, struct terminal_size size);
+/* The size now, of a command with a terminal. */
+struct terminal_size size_read(int dir, const struct meta *m);
 
 bool acked_write(int dir, uint64_t seq);
 uint64_t acked_read(int dir);

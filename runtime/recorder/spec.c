@@ -15,7 +15,13 @@
 #include <fcntl.h>
 #include <string.h>
 
-enum { END_FIELD = 15, POLL_US = 1000 };
+enum {
+    END_FIELD = 15,
+    POLL_US = 1000,
+    FIRST_LIMIT = 18,
+    LAST_FIELD = 22, /* of those that are known */
+    TERMINAL_EDGE_MAX = 1000,
+};
 
 void command_spec_deinit(struct command_spec *s)
 {
@@ -29,9 +35,14 @@ void input_spec_deinit(struct input_spec *s)
     buf_deinit(&s->data);
 }
 
+void watch_spec_deinit(struct watch_spec *s)
+{
+    buf_deinit(&s->cursor);
+}
+
 /*
- * Finds the message of the wanted kind (1: command, 2: input) in a whole SpecFile. False while it
- * is not whole: a prefix of one never ends in a field `end` that is behind all others.
+ * Finds the message of the wanted kind (1: command, 2: input, 3: watch) in a whole SpecFile. False
+ * while it is not whole: a prefix of one never ends in a field `end` that is behind all others.
  */
 static bool find_message(const uint8_t *data, size_t len, uint32_t wanted, struct pb_field *ret)
 {
@@ -105,9 +116,28 @@ static bool take_bytes_field(const struct pb_field *f, struct command_spec *s)
         return take_string(f, &s->meta.cwd);
     case 7:
         return take_string(f, &s->meta.user);
+    case 16:
+        strings_add(&s->meta.labels, (const char *)f->data, f->len);
+        return !has_nul(f) && memchr(f->data, '=', f->len) != NULL;
     default:
-        return f->number > 12;
+        return f->number > LAST_FIELD;
     }
+}
+
+static bool take_terminal_edge(const struct pb_field *f, uint16_t *to)
+{
+    *to = (uint16_t)f->value;
+    return f->value >= 1 && f->value <= TERMINAL_EDGE_MAX;
+}
+
+static bool take_limit(const struct pb_field *f, struct command_limits *l)
+{
+    uint64_t *const limits[] = {&l->memory, &l->cpu, &l->files, &l->processes, &l->file_size};
+
+    if (f->number < FIRST_LIMIT || f->number > LAST_FIELD)
+        return f->number > LAST_FIELD;
+    *limits[f->number - FIRST_LIMIT] = f->value;
+    return true;
 }
 
 static bool take_number_field(const struct pb_field *f, struct command_spec *s)
@@ -128,8 +158,18 @@ static bool take_number_field(const struct pb_field *f, struct command_spec *s)
     case 12:
         s->meta.max_bytes = f->value;
         return true;
+    case 13:
+        s->meta.terminal = f->value != 0;
+        return true;
+    case 14:
+        return take_terminal_edge(f, &s->meta.initial.cols);
+    case 15:
+        return take_terminal_edge(f, &s->meta.initial.rows);
+    case 17:
+        s->idle_timeout_ms = f->value;
+        return true;
     default:
-        return f->number > 12;
+        return take_limit(f, &s->limits);
     }
 }
 
@@ -148,6 +188,11 @@ static void apply_defaults(struct command_spec *s)
                             : clamp(s->meta.max_bytes, JOURNAL_BYTES_MIN, JOURNAL_BYTES_MAX);
     s->grace_ms = s->grace_ms == 0 ? DEFAULT_GRACE_MS : clamp(s->grace_ms, 1, a_century_ms);
     s->timeout_ms = clamp(s->timeout_ms, 0, a_century_ms);
+    s->idle_timeout_ms = clamp(s->idle_timeout_ms, 0, a_century_ms);
+    if (s->meta.terminal && s->meta.initial.cols == 0)
+        s->meta.initial.cols = 80;
+    if (s->meta.terminal && s->meta.initial.rows == 0)
+        s->meta.initial.rows = 24;
     if (s->meta.overflow == 0)
         s->meta.overflow = 1;
     if (s->meta.cwd == NULL)
@@ -171,7 +216,7 @@ bool spec_parse_command(const uint8_t *data, size_t len, struct command_spec *re
     while (pb_next(&r, &f)) {
         bool ok = f.wire == PB_BYTES    ? take_bytes_field(&f, &s)
                   : f.wire == PB_VARINT ? take_number_field(&f, &s)
-                                        : f.number > 12;
+                                        : f.number > LAST_FIELD;
 
         if (!ok)
             return fault(st, RECORDER_BAD_SPEC, "field %u of the specification is wrong", f.number);
@@ -239,8 +284,32 @@ bool spec_read_input(const char *path, struct input_spec *ret, struct status *st
             return fault(st, RECORDER_BAD_SPEC, "more than %d bytes of input", INPUT_MAX);
         if (f.number == 2)
             ret->eof = f.value != 0;
+        if (f.number == 3)
+            ret->positioned = f.value != 0;
+        if (f.number == 4)
+            ret->offset = f.value;
     }
     if (message.data == NULL || r.malformed)
         return fault(st, RECORDER_BAD_SPEC, "the specification holds no input");
+    return true;
+}
+
+bool spec_read_watch(const char *path, struct watch_spec *ret, struct status *st)
+{
+    AUTO(buf_deinit) struct buf b = BUF_INIT(SPEC_FILE_MAX);
+    struct pb_field message, f;
+
+    *ret = (struct watch_spec){.cursor = BUF_INIT(CURSOR_MAX)};
+    if (!read_whole(path, 3, &b, st))
+        return false;
+    find_message(buf_data(&b), buf_len(&b), 3, &message);
+
+    struct pb_reader r = pb_reader(message.data, message.len);
+
+    while (pb_next(&r, &f))
+        if (f.number == 1 && !buf_append(&ret->cursor, f.data, f.len))
+            return fault(st, RECORDER_BAD_SPEC, "the cursor is larger than %d bytes", CURSOR_MAX);
+    if (message.data == NULL || r.malformed)
+        return fault(st, RECORDER_BAD_SPEC, "the specification holds no cursor");
     return true;
 }

@@ -19,19 +19,19 @@ static void notice_gap(struct text_stream *s, const struct journal_event *e)
         s->tail.n = 0;
 }
 
-void text_skip(struct text *t, const struct journal_event *e)
+void text_skip(struct text *t, const struct journal_event *e, bool last)
 {
     struct text_stream *s = stream_of(t, e->kind);
 
     notice_gap(s, e);
-    if (e->data_len == 0)
-        s->tail.n = 0; /* the stream's end */
     utf8_tail_push(&s->tail, e->data, e->data_len);
+    if (last)
+        s->tail.n = 0; /* the stream's end */
     s->offset = e->offset + e->data_len;
 }
 
-/* last: nothing follows, so what is cut stays so. */
-static size_t convert(const uint8_t *in, size_t len, bool last, uint8_t *out)
+/* last: nothing follows, so what is cut stays so. bad: what stands for what is no UTF-8. */
+static size_t convert(const uint8_t *in, size_t len, bool last, const char *bad, uint8_t *out)
 {
     size_t at = 0, n = 0;
 
@@ -47,29 +47,31 @@ static size_t convert(const uint8_t *in, size_t len, bool last, uint8_t *out)
             n += (size_t)step;
             at += (size_t)step;
         } else {
-            memcpy(out + n, "\xef\xbf\xbd", 3);
-            n += 3;
+            for (const char *c = bad; *c != '\0'; c++)
+                out[n++] = (uint8_t)*c;
             at += (size_t)-step;
         }
     }
     return n;
 }
 
-size_t text_encode(struct text *t, const struct journal_event *e, uint8_t *to)
+size_t text_encode(struct text *t, const struct journal_event *e, bool last, uint8_t *to)
 {
-    static uint8_t in[TEXT_TAIL + JOURNAL_PAYLOAD_MAX], out[3 * sizeof(in)];
+    static uint8_t in[TEXT_TAIL + TEXT_EVENT_MAX], out[3 * sizeof(in)];
     struct text_stream *s = stream_of(t, e->kind);
     size_t cut, len;
 
-    if (e->data_len > JOURNAL_PAYLOAD_MAX)
+    if (e->data_len > TEXT_EVENT_MAX)
         return 0;
     notice_gap(s, e);
     cut = utf8_tail_cut(&s->tail);
     memcpy(in, s->tail.bytes + s->tail.n - cut, cut);
     if (e->data_len > 0)
         memcpy(in + cut, e->data, e->data_len);
-    len = convert(in, cut + e->data_len, e->data_len == 0, out);
-    text_skip(t, e);
+    len = convert(in, cut + e->data_len, last, "\xef\xbf\xbd", out);
+    if (len > TEXT_FITS)
+        len = convert(in, cut + e->data_len, last, "?", out);
+    text_skip(t, e, last);
     return journal_encode_text(to, e->seq, e->time_ns, e->offset,
                                (uint32_t)(e->kind - JOURNAL_STDOUT + 1), out, len);
 }
@@ -80,6 +82,7 @@ struct look_back {
     struct text_stream streams[TEXT_STREAMS]; /* found so far */
     uint64_t begin[TEXT_STREAMS];             /* offset of the earliest event seen */
     bool seen[TEXT_STREAMS];
+    bool ended[TEXT_STREAMS]; /* an empty event is among them: what is before it does not matter */
 };
 
 /* Puts the tails of one segment in front of what is known from the ones behind it. */
@@ -92,7 +95,7 @@ static void prepend(struct look_back *l, struct text *segment, const struct look
             continue;
         if (!l->seen[i]) {
             *later = segment->streams[i];
-        } else if (segment->streams[i].offset == l->begin[i]) {
+        } else if (!l->ended[i] && segment->streams[i].offset == l->begin[i]) {
             struct text_stream whole = segment->streams[i];
 
             utf8_tail_push(&whole.tail, later->tail.bytes, later->tail.n);
@@ -100,6 +103,7 @@ static void prepend(struct look_back *l, struct text *segment, const struct look
         }
         l->seen[i] = true;
         l->begin[i] = own->begin[i];
+        l->ended[i] |= own->ended[i];
     }
 }
 
@@ -119,7 +123,8 @@ static void look_into(struct look_back *l, int fd)
         if (!own.seen[i])
             own.begin[i] = e.offset;
         own.seen[i] = true;
-        text_skip(&tails, &e);
+        own.ended[i] |= e.data_len == 0;
+        text_skip(&tails, &e, e.data_len == 0);
     }
     segment_walk_deinit(&w);
     prepend(l, &tails, &own);
@@ -138,7 +143,7 @@ static bool is_enough(const struct look_back *l, const struct segment *s)
         accounted += l->seen[i] ? l->begin[i] : 0;
     for (int i = 0; i < TEXT_STREAMS; i++) {
         if (l->seen[i])
-            enough &= l->streams[i].tail.n == TEXT_TAIL || l->begin[i] == 0;
+            enough &= l->streams[i].tail.n == TEXT_TAIL || l->ended[i] || l->begin[i] == 0;
         else
             enough &= accounted == s->bytes_before;
     }

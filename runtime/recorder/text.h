@@ -8,9 +8,16 @@
 
 #include "common/base/utf8.h"
 #include "common/journal/journal.h"
+#include "runtime/recorder/lines.h"
 #include "runtime/recorder/segments.h"
 
-enum { TEXT_TAIL = UTF8_TAIL, TEXT_STREAMS = 3 };
+enum {
+    TEXT_TAIL = UTF8_TAIL,
+    TEXT_STREAMS = 3,
+    /* Of output in an event: what a recorder writes, and what lines.c puts in front of it. */
+    TEXT_EVENT_MAX = LINE_MAX_BYTES + JOURNAL_PAYLOAD_MAX,
+    TEXT_FITS = JOURNAL_FRAME_MAX - 2 * JOURNAL_HEADER_MAX, /* of text in a frame */
+};
 
 struct text_stream {
     struct utf8_tail tail;
@@ -21,14 +28,15 @@ struct text {
     struct text_stream streams[TEXT_STREAMS]; /* stdout, stderr, terminal */
 };
 
-/* Takes note of an output event that is not wanted. */
-void text_skip(struct text *t, const struct journal_event *e);
+/* Takes note of an output event that is not wanted. last: the recorded event is empty. */
+void text_skip(struct text *t, const struct journal_event *e, bool last);
 
 /*
  * Writes the Text event of an output event as a frame to to (room: JOURNAL_FRAME_MAX), and takes
- * note of it. Returns its length; 0 when the event is larger than any that a recorder writes.
+ * note of it. Where so much is no UTF-8 that it would not fit, '?' stands in the place of U+FFFD.
+ * Returns its length; 0 when the event is larger than any that there is.
  */
-size_t text_encode(struct text *t, const struct journal_event *e, uint8_t *to);
+size_t text_encode(struct text *t, const struct journal_event *e, bool last, uint8_t *to);
 
 /* Finds the tails as they were where segment i starts. */
 void text_look_back(struct text *t, int dir, const struct segments *s, size_t i);

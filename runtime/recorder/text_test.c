@@ -73,10 +73,10 @@ static size_t texts(struct text *t, const struct journal_event *events, size_t f
         size_t frame_len;
 
         if (i < first) {
-            text_skip(t, &events[i]);
+            text_skip(t, &events[i], events[i].data_len == 0);
             continue;
         }
-        frame_len = text_encode(t, &events[i], frame);
+        frame_len = text_encode(t, &events[i], events[i].data_len == 0, frame);
         assert_int_equal(journal_parse(frame, frame_len, &e, &frame_len), JOURNAL_FRAME);
         assert_int_equal(e.kind, JOURNAL_TEXT);
         assert_int_equal(e.text_stream, 2);
@@ -164,12 +164,12 @@ static void test_a_gap_ends_what_was_cut(void **state)
 
 static void test_an_event_that_is_too_large_is_refused(void **state)
 {
-    static uint8_t bytes[JOURNAL_PAYLOAD_MAX + 1], frame[JOURNAL_FRAME_MAX];
+    static uint8_t bytes[TEXT_EVENT_MAX + 1], frame[JOURNAL_FRAME_MAX];
     struct journal_event e = {
         .seq = 1, .kind = JOURNAL_STDOUT, .data = bytes, .data_len = sizeof(bytes)};
     struct text t = {0};
 
-    assert_int_equal(text_encode(&t, &e, frame), 0);
+    assert_int_equal(text_encode(&t, &e, false, frame), 0);
 }
 
 int main(void)

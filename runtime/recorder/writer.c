@@ -12,6 +12,7 @@
 #include "runtime/recorder/control.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/proc.h"
+#include "runtime/recorder/terminal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,13 +27,18 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { RETRY_MS = 100, SOURCES_PER_ROUND = 32 };
+enum {
+    RETRY_MS = 100,
+    SOURCES_PER_ROUND = 32,
+    TERMINAL_HOLDS = 128 * 1024, /* more than the kernel keeps for a terminal's reader */
+};
 
 /* sandbox.v1.Exited.Reason */
 enum {
     REASON_EXITED = 1,
     REASON_SIGNALED = 2,
     REASON_TIMED_OUT = 3,
+    REASON_IDLE_TIMED_OUT = 4,
     REASON_KILLED = 5,
     REASON_OUT_OF_MEMORY = 6,
     REASON_START_FAILED = 7,
@@ -96,15 +102,38 @@ static void close_stream(struct writer *w, struct stream *s)
     s->open = false;
 }
 
-/* A stream that ends within a character gets an empty event, which is where readers of text see
- * U+FFFD for it: nothing that was written goes unseen. */
-static void end_text(struct writer *w, struct stream *s)
+/*
+ * A stream that ends within a line or a character gets an empty event. That is where readers of
+ * whole lines get the rest of the line, and readers of text U+FFFD: nothing that was written goes
+ * unseen.
+ */
+static bool end_line(struct writer *w, struct stream *s)
 {
-    if (utf8_tail_cut(&s->tail) == 0)
-        return;
+    if (!s->unfinished)
+        return true;
+    s->unfinished = false;
     w->pending_of = s;
     w->pending_len = 0;
-    store_pending(w);
+    return store_pending(w);
+}
+
+/* At the exit, what background processes left unfinished is shown too, if it is whole characters.
+ */
+static bool end_lines(struct writer *w)
+{
+    for (int i = 0; i < STREAMS; i++) {
+        struct stream *s = &w->streams[i];
+
+        if (s->open && utf8_tail_cut(&s->tail) == 0 && !end_line(w, s))
+            return false;
+    }
+    return true;
+}
+
+static void put_off_idle(struct writer *w)
+{
+    if (w->idle_ns != 0)
+        w->idle_ns = clock_monotonic_ns() + (int64_t)w->spec->idle_timeout_ms * NS_PER_MS;
 }
 
 /* Reads once, at most max bytes. False: there is nothing (more) for now, or ever. */
@@ -113,13 +142,17 @@ static bool read_stream(struct stream *s, size_t max)
     struct writer *w = s->writer;
     ssize_t n = read(s->source.fd, w->batch, max < BATCH_BYTES ? max : BATCH_BYTES);
 
+    if (n < 0 && errno == EIO)
+        n = 0; /* a terminal that nobody has open any more */
     if (n < 0)
         return errno == EINTR;
     if (n == 0) {
         close_stream(w, s);
-        end_text(w, s);
+        end_line(w, s);
         return false;
     }
+    put_off_idle(w);
+    s->unfinished = w->batch[n - 1] != '\n';
     utf8_tail_push(&s->tail, w->batch, (size_t)n);
     w->pending_of = s;
     w->pending_len = (size_t)n;
@@ -139,6 +172,17 @@ static void on_stream_ready(struct source *source, uint32_t events)
     watch_streams(w);
 }
 
+/* At most so much did it write before it ended and is not read yet. */
+static int left_in(const struct stream *s)
+{
+    int left = 0;
+
+    /* A terminal passes data on behind our back: only reading it to its end finds all of it. */
+    if (s->kind == JOURNAL_TERMINAL)
+        return TERMINAL_HOLDS;
+    return s->open && ioctl(s->source.fd, FIONREAD, &left) == 0 ? left : 0;
+}
+
 /*
  * What the command had written before it ended is in its pipes now, however full the journal is; it
  * is bounded by what a pipe holds. Background processes may be adding more: that is for later.
@@ -147,12 +191,11 @@ static bool drain(struct writer *w)
 {
     for (int i = 0; i < STREAMS; i++) {
         struct stream *s = &w->streams[i];
-        int left = 0;
+        int left;
 
         if (!store_pending(w))
             return false;
-        if (s->open && ioctl(s->source.fd, FIONREAD, &left) != 0)
-            left = 0;
+        left = left_in(s);
         while (s->open && left > 0) {
             uint64_t before = w->journal.offsets[s->kind - JOURNAL_STDOUT];
 
@@ -164,7 +207,7 @@ static bool drain(struct writer *w)
         if (s->open && left == 0 && w->pending_of == NULL)
             read_stream(s, BATCH_BYTES); /* its end, most of the time */
     }
-    return store_pending(w);
+    return store_pending(w) && end_lines(w);
 }
 
 /* --- the end --- */
@@ -187,8 +230,8 @@ static void explain_exit(const struct writer *w, struct journal_exit *ret)
                   (int64_t)(u->ru_utime.tv_usec + u->ru_stime.tv_usec) * 1000,
         .max_rss_bytes = (uint64_t)u->ru_maxrss * 1024,
     };
-    if (w->timed_out)
-        ret->reason = REASON_TIMED_OUT;
+    if (w->timed_out != 0)
+        ret->reason = w->timed_out;
     else if (WIFSIGNALED(status) && ret->signal == w->sent_signal)
         ret->reason = REASON_KILLED;
     else if (ret->signal == SIGKILL && proc_oom_kills() > w->oom_kills)
@@ -214,6 +257,8 @@ static bool write_exited(struct writer *w, const struct journal_exit *exit)
         }
     }
     w->exited = true;
+    w->end.input_offset = w->input.offset;
+    w->end.input_eof = w->input.eof;
     end_write(w->dir, &w->end);
     return true;
 }
@@ -266,7 +311,7 @@ static void step_to_end(struct writer *w)
 static void on_dead(struct writer *w)
 {
     w->dead = true;
-    w->timeout_ns = 0;
+    w->timeout_ns = w->idle_ns = 0;
     source_watch(&w->stdin_source, w->epoll, 0);
     input_queue_close(&w->input, RECORDER_ENDED);
     step_to_end(w);
@@ -300,6 +345,12 @@ static size_t send_to(const struct writer *w, int signal, int target)
     case CONTROL_PROCESS:
         return !w->dead && kill(pid, signal) == 0;
     case CONTROL_GROUP:
+        if (w->spec->meta.terminal && w->streams[0].open && !w->dead) {
+            pid_t group = terminal_foreground(w->streams[0].source.fd);
+
+            if (group != 0)
+                return kill(-group, signal) == 0;
+        }
         /* While it is not reaped its number is taken, so the group is its own. */
         return w->dead ? proc_signal_group_below(getpid(), pid, signal) : kill(-pid, signal) == 0;
     default:
@@ -333,10 +384,22 @@ int writer_ack(struct writer *w, uint64_t seq)
     return RECORDER_OK;
 }
 
-static void on_timeout(struct writer *w)
+int writer_resize(struct writer *w, struct terminal_size size)
 {
-    w->timeout_ns = 0;
-    w->timed_out = true;
+    if (!w->spec->meta.terminal)
+        return RECORDER_NO_TERMINAL;
+    if (size.cols == 0 || size.rows == 0)
+        return RECORDER_USAGE;
+    if (w->dead || !w->streams[0].open || !terminal_resize(w->streams[0].source.fd, size))
+        return RECORDER_ENDED;
+    size_write(w->dir, size);
+    return RECORDER_OK;
+}
+
+static void on_timeout(struct writer *w, uint32_t reason)
+{
+    w->timeout_ns = w->idle_ns = 0;
+    w->timed_out = reason;
     w->grace_ns = clock_monotonic_ns() + (int64_t)w->spec->grace_ms * NS_PER_MS;
     kill(-w->command.pid, SIGTERM);
     kill(-w->command.pid, SIGCONT); /* a stopped process would not notice */
@@ -353,8 +416,12 @@ static void run_timers(struct writer *w)
 {
     int64_t now = clock_monotonic_ns();
 
+    if (w->blocked || w->pending_of != NULL)
+        put_off_idle(w); /* it could not write if it wanted to */
     if (w->timeout_ns != 0 && now >= w->timeout_ns)
-        on_timeout(w);
+        on_timeout(w, REASON_TIMED_OUT);
+    if (w->idle_ns != 0 && now >= w->idle_ns)
+        on_timeout(w, REASON_IDLE_TIMED_OUT);
     if (w->grace_ns != 0 &&
         (now >= w->grace_ns || (w->closed && proc_signal_descendants(getpid(), 0) == 0)))
         on_grace(w);
@@ -372,6 +439,7 @@ static int wait_ms(const struct writer *w)
 {
     const int64_t deadlines[] = {
         w->timeout_ns,
+        w->idle_ns,
         w->grace_ns,
         w->retry_ns,
         input_queue_is_idle(&w->input) ? 0 : w->input.deadline_ns,
@@ -474,8 +542,14 @@ static void begin(struct writer *w)
     }
     if (w->dead)
         return; /* the loop sees to the end */
-    add_stream(w, 0, &w->command.out, JOURNAL_STDOUT);
-    add_stream(w, 1, &w->command.err, JOURNAL_STDERR);
+    if (w->spec->meta.terminal) {
+        add_stream(w, 0, &w->command.out, JOURNAL_TERMINAL);
+    } else {
+        add_stream(w, 0, &w->command.out, JOURNAL_STDOUT);
+        add_stream(w, 1, &w->command.err, JOURNAL_STDERR);
+    }
+    if (w->spec->idle_timeout_ms != 0)
+        w->idle_ns = clock_monotonic_ns() + (int64_t)w->spec->idle_timeout_ms * NS_PER_MS;
     if (w->spec->timeout_ms != 0)
         w->timeout_ns = clock_monotonic_ns() + (int64_t)w->spec->timeout_ms * NS_PER_MS;
     watch_streams(w);
@@ -512,7 +586,7 @@ void writer_run(const struct claim *c, struct command_spec *s)
     clients_init(&w->clients, w, c->listener);
     source_watch(&w->signals, w->epoll, EPOLLIN);
     begin(w);
-    input_queue_init(&w->input, take_fd(&w->command.in));
+    input_queue_init(&w->input, take_fd(&w->command.in), s->meta.terminal);
     w->stdin_source = (struct source){.fd = w->input.fd, .ready = on_stdin_ready};
     run_loop(w);
     input_queue_close(&w->input, RECORDER_ENDED);

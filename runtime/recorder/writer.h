@@ -18,6 +18,7 @@ struct stream {
     struct writer *writer; /* borrowed */
     enum journal_kind kind;
     bool open;
+    bool unfinished;       /* the last event of it does not end a line */
     struct utf8_tail tail; /* of what was read */
 };
 
@@ -30,18 +31,18 @@ struct writer {
     struct journal_file journal;
     struct command command;
     struct source signals;
-    struct stream streams[STREAMS]; /* stdout, stderr */
+    struct stream streams[STREAMS]; /* stdout and stderr, or the terminal alone */
     struct source stdin_source;
     struct input_queue input;
     struct clients clients;
     uint64_t acked_seq;
     struct end_record end;
 
-    bool blocked; /* streams are not read: the journal has no room */
-    bool dead;    /* the command ended: `exited` is due, or written */
-    bool exited;  /* `exited` is written */
-    bool closed;  /* `closed` is written */
-    bool timed_out;
+    bool blocked;                 /* streams are not read: the journal has no room */
+    bool dead;                    /* the command ended: `exited` is due, or written */
+    bool exited;                  /* `exited` is written */
+    bool closed;                  /* `closed` is written */
+    uint32_t timed_out;           /* which limit of time passed: an Exited.Reason; 0: none */
     int sent_signal;              /* the last one that a verb asked for */
     struct start_failure failure; /* code is 0 when it started */
     int wait_status;
@@ -49,6 +50,7 @@ struct writer {
     uint64_t oom_kills; /* before it started */
 
     int64_t timeout_ns, grace_ns; /* monotonic deadlines; 0: none */
+    int64_t idle_ns;              /* the same, put off by output */
     int64_t retry_ns;             /* when to try again what failed; 0: nothing did */
 
     /* Output that was read and is not in the journal yet. */
@@ -66,5 +68,6 @@ bool writer_start(const struct claim *c, struct command_spec *s, struct status *
 /* For clients.c: what a verb asks. Returns an enum recorder_exit. */
 int writer_signal(struct writer *w, int signal, int target);
 int writer_ack(struct writer *w, uint64_t seq);
+int writer_resize(struct writer *w, struct terminal_size size);
 /* Readers moved: there may be room again. */
 void writer_unblock(struct writer *w);

@@ -23,6 +23,7 @@
 #include "service/config.h"
 #include "service/e2b/e2b.h"
 #include "service/handlers/command_spec.h"
+#include "service/handlers/log_view.h"
 #include "service/handlers/not_yet.h"
 #include "service/handlers/recorder_result.h"
 #include "service/handlers/relay.h"
@@ -66,12 +67,13 @@ struct follow {
     size_t spec_len;
     uint8_t digest[COMMAND_DIGEST_LEN];
     const char *until; /* exited, closed or now */
-    bool text;
+    struct log_view view;
     bool kill_on_disconnect;
 
     struct relay relay;
     bool announced; /* a message with the command's id was sent */
     bool delivered; /* an event was */
+    uint64_t from;  /* last_seq before anything came */
 
     struct e2b_stream *stream; /* owned; of the present follower */
     bool stream_done;          /* its op came back; bytes may be left to take */
@@ -125,11 +127,13 @@ static void finish_failed(struct follow *f, struct status st)
 
 static bool is_complete(const struct follow *f)
 {
+    if (f->relay.complete)
+        return true;
     if (strcmp(f->until, "closed") == 0)
         return f->relay.check.closed;
     if (strcmp(f->until, "exited") == 0)
         return f->relay.check.exited;
-    return false; /* "now": the follower decides */
+    return false; /* the follower decides */
 }
 
 void follow_free(struct follow *f)
@@ -278,29 +282,28 @@ static void on_stream_done(struct e2b_op *op)
 
 static void open_follower(struct follow *f)
 {
-    char who[VALIDATE_ID_MAX + 8], from[32], until[24];
-    const char *args[8];
-    int n = 0;
+    struct log_view_args args = {.n = 0};
+    /* Where it starts was found, even if nothing came from there yet. */
+    bool begun = f->delivered || f->relay.check.last_seq > f->from;
 
-    snprintf(who, sizeof(who), "--id=%s", f->command_id);
-    snprintf(from, sizeof(from), "--from=%" PRIu64, f->relay.check.last_seq + 1);
-    snprintf(until, sizeof(until), "--until=%s", f->until);
-    args[n++] = f->spec != NULL ? "run" : "follow";
-    if (f->spec == NULL)
-        args[n++] = who;
-    args[n++] = from;
-    args[n++] = until;
-    if (f->text)
-        args[n++] = "--text";
-    args[n] = NULL;
+    if (f->spec != NULL) {
+        log_view_arg(&args, "run");
+    } else {
+        log_view_arg(&args, "follow");
+        log_view_arg(&args, "--id=%s", f->command_id);
+    }
+    log_view_arg(&args, "--from=%" PRIu64, f->relay.check.last_seq + 1);
+    log_view_arg(&args, "--until=%s", f->until);
+    log_view_args(&f->view, begun, f->relay.output, &args);
+    f->relay.check.sparse = log_view_is_sparse(&f->view, begun);
 
     enter(f, FOLLOW_OPEN);
     relay_cut(&f->relay);
     free(TAKE(f->output.out));
     f->output = (struct e2b_output){0};
     op_start(f, on_stream_done, INT64_MAX);
-    f->stream = e2b_stream_start(f->app->e2b, &f->op, f->sandbox_id, args, f->spec, f->spec_len,
-                                 on_stream_readable, &f->output);
+    f->stream = e2b_stream_start(f->app->e2b, &f->op, f->sandbox_id, args.list, f->spec,
+                                 f->spec_len, on_stream_readable, &f->output);
 }
 
 static void on_probed(struct e2b_op *op);
@@ -410,11 +413,6 @@ static void conclude(struct follow *f)
             finish_failed(f, st);
         return;
     }
-    if (out->exit_code == RECORDER_OK && strcmp(f->until, "now") == 0) {
-        finish(f, &STATUS_INIT);
-        return;
-    }
-
     switch (recorder_result(out, f->command_id, f->digest, &st)) {
     case RECORDER_RESULT_OK:
         /* It ended well but not at the end: its stream was cut where nobody could see it. */
@@ -608,6 +606,7 @@ static struct follow *follow_new(struct call *c, const char *sandbox_id, const c
     snprintf(f->sandbox_id, sizeof(f->sandbox_id), "%s", sandbox_id);
     snprintf(f->command_id, sizeof(f->command_id), "%s", command_id);
     relay_init(&f->relay, from_seq);
+    f->from = f->relay.check.last_seq;
     return f;
 }
 
@@ -621,25 +620,6 @@ static void follow_begin(struct follow *f, bool announce)
     open_follower(f);
 }
 
-static bool check_run(const Sandbox__V1__RunCommandRequest *r, struct status *st)
-{
-    return not_yet(r->pty != NULL, "pty", st) && not_yet(r->n_labels > 0, "labels", st) &&
-           not_yet(r->idle_timeout != NULL, "idle_timeout", st) &&
-           not_yet(r->kill_grace != NULL, "kill_grace", st) &&
-           not_yet(r->limits != NULL, "limits", st);
-}
-
-static bool check_logs(const Sandbox__V1__LogsRequest *r, struct status *st)
-{
-    return not_yet(r->command_id[0] == '\0', "an empty command_id", st) &&
-           not_yet(r->source > SANDBOX__V1__SOURCE__SOURCE_COMMANDS, "source", st) &&
-           not_yet(r->cursor.len > 0, "cursor", st) && not_yet(r->tail != NULL, "tail", st) &&
-           not_yet(r->since != NULL, "since", st) && not_yet(r->before != NULL, "before", st) &&
-           not_yet(r->n_streams > 0, "streams", st) &&
-           not_yet(r->limit_bytes > 0, "limit_bytes", st) &&
-           not_yet(r->whole_lines, "whole_lines", st);
-}
-
 void run_command_start(struct call *c, const ProtobufCMessage *message)
 {
     const Sandbox__V1__RunCommandRequest *r = (const Sandbox__V1__RunCommandRequest *)message;
@@ -649,8 +629,7 @@ void run_command_start(struct call *c, const ProtobufCMessage *message)
 
     if (!validate_id("sandbox_id", r->sandbox_id, &st) ||
         !validate_optional_id("command_id", r->command_id, &st) ||
-        !check_view(r->encoding, r->until, &st) || !check_on_disconnect(r->on_disconnect, &st) ||
-        !check_run(r, &st)) {
+        !check_view(r->encoding, r->until, &st) || !check_on_disconnect(r->on_disconnect, &st)) {
         call_finish(c, &st);
         return;
     }
@@ -665,19 +644,28 @@ void run_command_start(struct call *c, const ProtobufCMessage *message)
         return;
     }
     f->until = until_name(true, r->until);
-    f->text = r->encoding == SANDBOX__V1__ENCODING__ENCODING_TEXT;
+    f->view.text = r->encoding == SANDBOX__V1__ENCODING__ENCODING_TEXT;
     f->kill_on_disconnect = r->on_disconnect == SANDBOX__V1__ON_DISCONNECT__ON_DISCONNECT_KILL;
     /* A caller that does not know the id yet must learn it before anything can happen under it. */
     follow_begin(f, make_id);
+}
+
+static bool check_source(const Sandbox__V1__LogsRequest *r, struct status *st)
+{
+    return not_yet(r->command_id[0] == '\0', "an empty command_id", st) &&
+           not_yet(r->source > SANDBOX__V1__SOURCE__SOURCE_COMMANDS, "source", st) &&
+           not_yet(r->cursor.len > 0, "cursor", st);
 }
 
 void logs_start(struct call *c, const ProtobufCMessage *message)
 {
     const Sandbox__V1__LogsRequest *r = (const Sandbox__V1__LogsRequest *)message;
     struct status st = STATUS_INIT;
+    struct log_view view;
 
-    if (!validate_id("sandbox_id", r->sandbox_id, &st) || !check_logs(r, &st) ||
-        !validate_id("command_id", r->command_id, &st) || !check_view(r->encoding, r->until, &st)) {
+    if (!validate_id("sandbox_id", r->sandbox_id, &st) || !check_source(r, &st) ||
+        !validate_id("command_id", r->command_id, &st) || !check_view(r->encoding, r->until, &st) ||
+        !log_view_read(r, &view, &st)) {
         call_finish(c, &st);
         return;
     }
@@ -685,7 +673,7 @@ void logs_start(struct call *c, const ProtobufCMessage *message)
     struct follow *f = follow_new(c, r->sandbox_id, r->command_id, r->from_seq);
 
     f->until = until_name(r->follow, r->until);
-    f->text = r->encoding == SANDBOX__V1__ENCODING__ENCODING_TEXT;
+    f->view = view;
     follow_begin(f, false);
 }
 

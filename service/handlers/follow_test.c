@@ -327,6 +327,12 @@ static void play_events(uint64_t first, uint64_t last, uint64_t exit_at)
     play_bytes(data, make_events(data, first, last, exit_at));
 }
 
+/* The follower says that its view is complete. */
+static void play_end(void)
+{
+    play_bytes((const uint8_t[]){FOLLOW_MARK_END, 1}, 2);
+}
+
 /* --- the tests --- */
 
 static const struct config config = {.heartbeat_ms = 15000};
@@ -456,17 +462,76 @@ static void test_a_run_that_broke_before_any_event_is_run_again(void **state)
     assert_int_equal(call.verdict.code, CODE_UNAVAILABLE);
 }
 
-static void test_logs_without_follow_end_with_the_follower(void **state)
+static void test_logs_without_follow_end_where_the_follower_says_so(void **state)
 {
     start_logs(0, false);
     assert_string_equal(e2b.args, "follow --id=c1 --from=1 --until=now ");
     play_events(1, 4, 0);
     play_all_sent();
     assert_false(call.finished);
-    play_done(CODE_OK, RECORDER_OK);
+    play_end();
     assert_true(call.finished);
     assert_int_equal(call.verdict.code, CODE_OK);
     assert_int_equal(call.events, 4);
+    play_done(CODE_OK, RECORDER_OK);
+}
+
+static void test_logs_that_are_cut_short_go_on(void **state)
+{
+    start_logs(0, false);
+    play_events(1, 4, 0);
+    play_all_sent();
+    play_done(CODE_OK, RECORDER_OK); /* all it wrote was lost but for four events */
+    assert_false(call.finished);
+    play_timer();
+    play_state(E2B_RUNNING);
+    assert_string_equal(e2b.args, "follow --id=c1 --from=5 --until=now ");
+    play_end();
+    assert_true(call.finished);
+    assert_int_equal(call.verdict.code, CODE_OK);
+    play_done(CODE_OK, RECORDER_OK);
+}
+
+static void test_a_view_is_asked_for_and_goes_on_where_it_broke(void **state)
+{
+    Sandbox__V1__LogsRequest r = SANDBOX__V1__LOGS_REQUEST__INIT;
+    Sandbox__V1__Tail tail = SANDBOX__V1__TAIL__INIT;
+    Google__Protobuf__Timestamp since = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+    Google__Protobuf__Timestamp before = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+    Sandbox__V1__Stream streams[] = {SANDBOX__V1__STREAM__STREAM_STDERR,
+                                     SANDBOX__V1__STREAM__STREAM_STDOUT};
+
+    r.sandbox_id = (char[]){"isandbox"};
+    r.command_id = (char[]){"c1"};
+    r.follow = r.whole_lines = true;
+    r.limit_bytes = 100;
+    r.tail = &tail;
+    tail.amount_case = SANDBOX__V1__TAIL__AMOUNT_LINES;
+    tail.lines = 7;
+    r.since = &since;
+    since.nanos = 5;
+    r.before = &before;
+    before.seconds = 3;
+    r.streams = streams;
+    r.n_streams = 2;
+    logs_start(&call, &r.base);
+    assert_string_equal(e2b.args,
+                        "follow --id=c1 --from=1 --until=exited --lines --streams=stdout,stderr "
+                        "--tail-lines=7 --since=5 --before=3000000000 --limit-bytes=100 ");
+    call.last_seq = 40; /* the events start somewhere, and some are left out */
+    play_events(41, 42, 0);
+    play_all_sent();
+    play_bytes((const uint8_t[]){FOLLOW_MARK_SEEN, 50}, 2);
+    play_done(CODE_UNAVAILABLE, 0);
+    play_timer();
+    play_state(E2B_RUNNING);
+    assert_string_equal(e2b.args,
+                        "follow --id=c1 --from=51 --until=exited --lines --streams=stdout,stderr "
+                        "--since=5 --before=3000000000 --limit-bytes=96 ");
+    play_end();
+    assert_true(call.finished);
+    assert_int_equal(call.verdict.code, CODE_OK);
+    play_done(CODE_OK, RECORDER_OK);
 }
 
 static void test_bytes_left_when_the_follower_ends_are_sent(void **state)
@@ -474,6 +539,7 @@ static void test_bytes_left_when_the_follower_ends_are_sent(void **state)
     start_logs(0, false);
     play_events(1, 2, 0);
     play_events(3, 4, 0); /* the first message is in flight: nothing is taken yet */
+    play_end();
     play_done(CODE_OK, RECORDER_OK);
     assert_false(call.finished);
     play_all_sent();
@@ -616,7 +682,9 @@ int main(void)
         TEST(test_a_broken_way_goes_on_at_the_next_event),
         TEST(test_a_killed_follower_is_replaced),
         TEST(test_a_run_that_broke_before_any_event_is_run_again),
-        TEST(test_logs_without_follow_end_with_the_follower),
+        TEST(test_logs_without_follow_end_where_the_follower_says_so),
+        TEST(test_logs_that_are_cut_short_go_on),
+        TEST(test_a_view_is_asked_for_and_goes_on_where_it_broke),
         TEST(test_bytes_left_when_the_follower_ends_are_sent),
         TEST(test_the_exit_may_be_among_the_bytes_left),
         TEST(test_a_stalled_client_takes_nothing),

@@ -2,6 +2,8 @@
 #include "service/handlers/relay.h"
 
 #include "common/base/mem.h"
+#include "common/journal/pb.h"
+#include "common/journal/verbs.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -59,28 +61,82 @@ static uint8_t *put_command_id(uint8_t *end, const char *id)
     return end - len - 2;
 }
 
-/* Walks whole frames from data on. Returns how many bytes they take; false when one is bad. */
-static bool walk(struct relay *r, const uint8_t *data, size_t len, size_t *ret_whole)
+static void count_output(struct relay *r, const struct journal_event *e)
+{
+    if (e->kind >= JOURNAL_STDOUT && e->kind <= JOURNAL_TEXT)
+        r->output += e->data_len;
+}
+
+/* What a follower says between frames. */
+static bool take_mark(struct relay *r, uint8_t tag, uint64_t value)
+{
+    if (tag == FOLLOW_MARK_END)
+        return r->complete = value == 1;
+    if (value < r->check.last_seq || (value > r->check.last_seq && !r->check.sparse))
+        return false;
+    r->check.last_seq = value;
+    return true;
+}
+
+/* Reads a mark at the start of data. Its length; 0 when it is cut, -1 when it is none. */
+static int read_mark(struct relay *r, const uint8_t *data, size_t len)
+{
+    uint64_t value;
+    int n;
+
+    if (data[0] != FOLLOW_MARK_SEEN && data[0] != FOLLOW_MARK_END)
+        return -1;
+    n = pb_varint(data + 1, len - 1, &value);
+    if (n <= 0)
+        return n;
+    return take_mark(r, data[0], value) ? n + 1 : -1;
+}
+
+/* Reads a frame at the start of data, with the same results. */
+static int read_frame(struct relay *r, const uint8_t *data, size_t len)
+{
+    struct journal_event event;
+    size_t n;
+
+    switch (journal_parse(data, len, &event, &n)) {
+    case JOURNAL_FRAME:
+        count_output(r, &event);
+        return !r->complete && journal_check_next(&r->check, &event) ? (int)n : -1;
+    case JOURNAL_PARTIAL:
+        return 0;
+    case JOURNAL_CORRUPT:
+        break;
+    }
+    return -1;
+}
+
+/*
+ * Walks whole frames in data. Marks are few and taken out by moving what is in front of them up.
+ * The frames are *ret_whole bytes from *data on then, and what is left stands behind them. False:
+ * the bytes are no journal.
+ */
+static bool walk(struct relay *r, uint8_t **data, size_t *len, size_t *ret_whole)
 {
     size_t at = 0;
 
-    for (;;) {
-        struct journal_event event;
-        size_t frame;
+    while (at < *len) {
+        int n = read_frame(r, *data + at, *len - at);
 
-        switch (at < len ? journal_parse(data + at, len - at, &event, &frame) : JOURNAL_PARTIAL) {
-        case JOURNAL_FRAME:
-            if (!journal_check_next(&r->check, &event))
+        if (n < 0) {
+            n = read_mark(r, *data + at, *len - at);
+            if (n < 0)
                 return false;
-            at += frame;
-            break;
-        case JOURNAL_PARTIAL:
-            *ret_whole = at;
-            return true;
-        case JOURNAL_CORRUPT:
-            return false;
+            memmove(*data + n, *data, at);
+            *data += n;
+            *len -= (size_t)n;
+        } else {
+            at += (size_t)n;
         }
+        if (n == 0)
+            break;
     }
+    *ret_whole = at;
+    return true;
 }
 
 enum relay_result relay_feed(struct relay *r, uint8_t *block, size_t len, const char *command_id,
@@ -92,7 +148,7 @@ enum relay_result relay_feed(struct relay *r, uint8_t *block, size_t len, const 
     if (r->rest_len > 0)
         memcpy(frames, r->rest, r->rest_len);
     relay_cut(r);
-    if (!walk(r, frames, total, &whole))
+    if (!walk(r, &frames, &total, &whole))
         return RELAY_CORRUPT;
     if (whole < total) {
         r->rest_len = total - whole;

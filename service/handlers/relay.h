@@ -1,8 +1,8 @@
 /*
  * From the follower's bytes to response messages, without decoding or copying the events: finds the
  * frame boundaries, checks every frame and the sequence (the bytes come out of the sandbox and are
- * hostile), and puts last_seq (and the command, where asked) in front. Pure: no I/O, and no
- * allocation but the rest of a cut frame.
+ * hostile), takes the follower's marks out (common/journal/verbs.h), and puts last_seq (and the
+ * command, where asked) in front. Pure: no I/O, and no allocation but the rest of a cut frame.
  */
 #pragma once
 
@@ -17,6 +17,8 @@ enum { RELAY_ID_MAX = 64, RELAY_PREFIX_MAX = 11 + 2 + RELAY_ID_MAX };
 
 struct relay {
     struct journal_check check; /* last_seq is the resume point */
+    uint64_t output;            /* bytes of output that passed */
+    bool complete;              /* the follower said that it is at its end */
     uint8_t *rest;              /* owned; a frame whose end has not arrived */
     size_t rest_len;
 };
@@ -30,7 +32,7 @@ size_t relay_headroom(const struct relay *r);
 
 enum relay_result {
     RELAY_MESSAGE, /* *ret_start and *ret_len are a message within the block */
-    RELAY_NOTHING, /* no whole frame yet */
+    RELAY_NOTHING, /* no whole frame; what was left out may have moved last_seq on */
     RELAY_CORRUPT, /* the journal does not hold together; the relay must not be used any more */
 };
 

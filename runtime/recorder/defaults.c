@@ -21,8 +21,11 @@ bool defaults_write(const struct state *s, const char *user, const char *cwd, st
 {
     AUTO(buf_deinit) struct buf text = BUF_INIT(FILE_MAX);
 
-    if (!is_line(user) || !is_line(cwd) || !buf_printf(&text, "%s\n%s\n", user, cwd))
-        return fault(st, RECORDER_USAGE, "--default-user and --default-cwd are one line each");
+    if (!is_line(user) || !is_line(cwd) || cwd[0] != '/' ||
+        !buf_printf(&text, "%s\n%s\n", user, cwd))
+        return fault(st, RECORDER_USAGE,
+                     "--default-user and --default-cwd are one line each, and the second is "
+                     "an absolute path");
     if (!file_write(s->dir, file_name, buf_data(&text), buf_len(&text)))
         return fault_errno(st, "the defaults cannot be kept");
     return true;

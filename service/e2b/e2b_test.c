@@ -755,6 +755,19 @@ static void answer_start(struct fake_call *c, const char *out, const char *err, 
     buf_deinit(&b);
 }
 
+/* The connection ends between the two lines. */
+static void start_half_an_answer(struct fake_call *c)
+{
+    struct buf b = BUF_INIT(1 << 20);
+
+    fake_add_start(&b, 4711);
+    fake_add_data(&b, false, "user\n", 5);
+    fake_stream(c, "application/connect+proto");
+    fake_chunk(c, buf_data(&b), buf_len(&b));
+    c->close = true;
+    buf_deinit(&b);
+}
+
 static void answer_stream_error(struct fake_call *c, const char *json)
 {
     struct buf b = BUF_INIT(1000);
@@ -768,7 +781,7 @@ static void answer_stream_error(struct fake_call *c, const char *json)
     buf_deinit(&b);
 }
 
-enum { STARTS, UPLOADS, SPECS, LOOKS, KILLS, SETUPS, VERBS };
+enum { STARTS, UPLOADS, SPECS, LOOKS, KILLS, SETUPS, VERBS, ASKED };
 
 static bool serve_common(struct fake_call *c, struct bench *b)
 {
@@ -839,6 +852,10 @@ static void serve_install(struct fake_call *c, void *arg)
         return;
     }
     if (!home && strcmp(what, "||/bin/sh|-c|id -un && pwd") == 0) {
+        if (strcmp(b->mode, "cut") == 0 && atomic_fetch_add(&b->n[ASKED], 1) == 0) {
+            start_half_an_answer(c);
+            return;
+        }
         answer_start(c, "user\n/home/user\n", "", 0);
         return;
     }
@@ -909,6 +926,21 @@ static void test_verb_installs_once(void **state)
         assert_int_equal(atomic_load(&b.n[SPECS]), spec ? 2 : 0);
         bench_close(&b);
     }
+}
+
+/* What the first answer held must not stand in front of the second one's. */
+static void test_an_answer_cut_in_two_is_asked_for_again(void **state)
+{
+    struct bench b = {.mode = "cut"};
+    struct e2b_output out;
+
+    bench_open(&b, serve_install);
+    run_verb(&b, NULL, &out);
+    assert_int_equal(out.exit_code, 3);
+    assert_int_equal(atomic_load(&b.n[ASKED]), 2);
+    assert_int_equal(atomic_load(&b.n[SETUPS]), 1);
+    free(out.out);
+    bench_close(&b);
 }
 
 static void serve_broken_install(struct fake_call *c, void *arg)
@@ -1480,6 +1512,7 @@ int main(void)
         cmocka_unit_test(test_lost_create_is_not_repeated_but_hunted),
         cmocka_unit_test(test_create_once),
         cmocka_unit_test(test_verb_installs_once),
+        cmocka_unit_test(test_an_answer_cut_in_two_is_asked_for_again),
         cmocka_unit_test(test_verb_where_the_disk_is_full),
         cmocka_unit_test(test_verb_failures),
         cmocka_unit_test(test_silence_ends_an_attempt),

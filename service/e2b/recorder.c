@@ -107,12 +107,24 @@ static void run_timer(struct loop_timer *timer)
     next_step(container_of(timer, struct recorder_run, timer));
 }
 
+/* What was heard so far is void: it will be said again. */
+static void restart(struct start *s)
+{
+    struct recorder_run *run = container_of(s, struct recorder_run, start);
+
+    if (run->step == RECORDER_ASK)
+        buf_clear(&run->defaults); /* or two answers stand behind each other */
+    else if (run->restart != NULL)
+        run->restart(run);
+}
+
 static void fail_or_retry(struct recorder_run *run, const struct verdict *v)
 {
     struct request *r = run->request;
     int64_t at_ns;
 
     if (v->remedy == REMEDY_USER && !run->no_root) {
+        restart(&run->start);
         run->no_root = true;
         run->has_recorder = false;
         start_deinit(&run->start);
@@ -127,6 +139,7 @@ static void fail_or_retry(struct recorder_run *run, const struct verdict *v)
                    clock_monotonic_ns(), r->deadline_ns, loop_random(r->loop), &at_ns)) {
         start_deinit(&run->start);
         drop_upload(run);
+        restart(&run->start);
         loop_timer_start(r->loop, &run->timer, at_ns);
         return;
     }
@@ -151,14 +164,6 @@ static void on_stdout(struct start *s, const uint8_t *data, size_t len)
     } else if (run->step == RECORDER_ASK) {
         buf_append(&run->defaults, data, len); /* what is too long is no user and no directory */
     }
-}
-
-static void restart(struct start *s)
-{
-    struct recorder_run *run = container_of(s, struct recorder_run, start);
-
-    if (run->restart != NULL)
-        run->restart(run);
 }
 
 static void start_done(struct start *s)

@@ -124,7 +124,7 @@ enum egress_sniff egress_sniff_tls(const uint8_t *data, size_t len,
     size_t message_len = 0, want = 4;
 
     while (message_len < want) {
-        size_t part, here;
+        size_t part, here, room;
 
         if (len > 0 && data[0] != RECORD_HANDSHAKE)
             return EGRESS_SNIFF_NONE;
@@ -134,10 +134,9 @@ enum egress_sniff egress_sniff_tls(const uint8_t *data, size_t len,
         if (data[1] != 3 || part == 0 || part > RECORD_MAX)
             return EGRESS_SNIFF_NONE;
         here = part < len - RECORD_HEADER ? part : len - RECORD_HEADER;
-        if (here > sizeof(message) - message_len)
-            return EGRESS_SNIFF_NONE;
-        memcpy(message + message_len, data + RECORD_HEADER, here);
-        message_len += here;
+        room = sizeof(message) - message_len; /* behind the message there may be others */
+        memcpy(message + message_len, data + RECORD_HEADER, here < room ? here : room);
+        message_len += here < room ? here : room;
         if (message_len >= 4) {
             want = 4 + ((size_t)message[1] << 16 | (size_t)message[2] << 8 | message[3]);
             if (message[0] != CLIENT_HELLO || want > sizeof(message))

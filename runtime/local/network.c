@@ -110,7 +110,8 @@ bool network_parse(struct network *n, const struct json_object *object, bool int
     known = json_object_new_object();
     copy_fields(known, object, inward, sizeof(inward) / sizeof(inward[0]));
     copy_fields(known, object, outward, sizeof(outward) / sizeof(outward[0]));
-    n->text = xstrdup(json_object_to_json_string_ext(known, JSON_C_TO_STRING_PLAIN));
+    n->text = xstrdup(json_object_to_json_string_ext(known, JSON_C_TO_STRING_PLAIN |
+                                                                JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(known);
     return true;
 }

@@ -74,23 +74,19 @@ static void on_expiry(struct loop_timer *timer)
 /* A sandbox on its way in. */
 struct creation {
     struct task task;
+    struct list node;      /* of the daemon's */
     struct daemon *daemon; /* borrowed */
     struct sandbox_request request;
     char id[SANDBOX_ID_LEN + 1];
     char token[SANDBOX_TOKEN_LEN + 1];
-    struct sandbox_net_sockets net;
     int64_t began_ns;
-    struct status st; /* CODE_OK: it is there */
+    struct status st; /* why it was not begun */
     daemon_created *done;
     void *ctx; /* borrowed */
 };
 
 static void creation_free(struct creation *c)
 {
-    if (c->net.tcp_fd >= 0) {
-        close(c->net.tcp_fd);
-        close(c->net.dns_fd);
-    }
     sandbox_request_deinit(&c->request);
     free(c);
 }
@@ -117,7 +113,7 @@ void daemon_set_network(struct daemon *d, struct sandbox *s, struct network *tak
     egress_set_policy(s->egress, &take->policy);
 }
 
-static struct sandbox *enter(struct creation *c)
+static struct sandbox *enter(struct creation *c, const struct sandbox_net_sockets *net)
 {
     struct daemon *d = c->daemon;
     /* The time it took to start is not charged. */
@@ -127,9 +123,7 @@ static struct sandbox *enter(struct creation *c)
     s->daemon = d;
     s->template_id = xstrdup(TEMPLATE_ID);
     set_network(d, s, &c->request.network, c->request.internet);
-    s->egress =
-        egress_new(&d->egress, s->id, c->net.tcp_fd, c->net.dns_fd, &c->request.network.policy);
-    c->net = (struct sandbox_net_sockets){-1, -1};
+    s->egress = egress_new(&d->egress, s->id, net->tcp_fd, net->dns_fd, &c->request.network.policy);
     s->metadata = c->request.metadata;
     c->request.metadata = (struct pairs){NULL, 0};
     strcpy(s->access_token, c->token);
@@ -140,19 +134,31 @@ static struct sandbox *enter(struct creation *c)
     return s;
 }
 
-/* Back on the loop's thread. */
-static void created(struct task *task)
+/* net is taken; NULL: there is no sandbox, and st says why. */
+static void finish(struct creation *c, const struct sandbox_net_sockets *net,
+                   const struct status *st)
+{
+    list_unlink(&c->node);
+    c->daemon->starting--;
+    c->done(c->ctx, net != NULL ? enter(c, net) : NULL, st);
+    creation_free(c);
+}
+
+/* Back on the loop's thread: not even begun. */
+static void not_begun(struct task *task)
 {
     struct creation *c = container_of(task, struct creation, task);
-    struct sandbox *s = NULL;
 
-    c->daemon->starting--;
-    if (c->st.code == CODE_OK && c->daemon->stopping)
-        status_set(&c->st, CODE_UNAVAILABLE, 0, "the server is stopping");
-    if (c->st.code == CODE_OK)
-        s = enter(c);
-    c->done(c->ctx, s, &c->st);
-    creation_free(c);
+    finish(c, NULL, &c->st);
+}
+
+void daemon_drop_creations(struct daemon *d)
+{
+    struct status st = STATUS_INIT;
+
+    status_set(&st, CODE_UNAVAILABLE, 0, "the server is stopping");
+    LIST_FOR_EACH_SAFE (node, &d->creations)
+        finish(container_of(node, struct creation, node), NULL, &st);
 }
 
 /* On the keeper's thread. */
@@ -171,11 +177,11 @@ static void create_in_zygote(struct task *task)
     for (size_t i = 0; i < c->request.envs.n; i++)
         envs[i] =
             (struct zygote_env){c->request.envs.items[i].name, c->request.envs.items[i].value};
-    if (!zygote_create(c->daemon->zygote, &spec, &c->net, &c->st) && c->st.code == CODE_OK)
-        status_set(&c->st, CODE_INTERNAL, 0, "the sandbox did not start");
+    if (!zygote_create(c->daemon->zygote, &spec, &c->st)) {
+        c->task.run = not_begun;
+        executor_post(loop_executor(&c->daemon->loop), &c->task);
+    }
     free(envs);
-    c->task.run = created;
-    executor_post(loop_executor(&c->daemon->loop), &c->task);
 }
 
 /* Where connections are not redirected, programs have to be told how to reach the internet. */
@@ -226,14 +232,15 @@ void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_create
         .task.run = create_in_zygote,
         .daemon = d,
         .request = *take,
-        .net = {-1, -1},
         .began_ns = clock_monotonic_ns(),
         .done = done,
         .ctx = ctx,
     };
     *take = (struct sandbox_request){.timeout_s = 0};
+    list_init(&c->node);
     if (prepare(c)) {
         d->starting++;
+        list_append(&d->creations, &c->node);
         executor_post(keeper_executor(&d->keeper), &c->task);
     } else {
         done(ctx, NULL, &c->st);
@@ -254,37 +261,81 @@ int64_t daemon_max_left_ms(const struct daemon *d, const struct sandbox *s)
     return age_ms < d->config.max_lifetime_ms ? d->config.max_lifetime_ms - age_ms : 0;
 }
 
+static struct creation *find_creation(const struct daemon *d, const char *id)
+{
+    LIST_FOR_EACH (node, &d->creations) {
+        struct creation *c = container_of(node, struct creation, node);
+
+        if (strcmp(c->id, id) == 0)
+            return c;
+    }
+    return NULL;
+}
+
+static void take_started(struct daemon *d, struct zygote_event *e)
+{
+    struct creation *c = find_creation(d, e->id);
+
+    if (e->status.code == CODE_OK && d->stopping)
+        status_set(&e->status, CODE_UNAVAILABLE, 0, "the server is stopping");
+    else if (e->status.code == CODE_OK && e->net.dns_fd < 0)
+        status_set(&e->status, CODE_INTERNAL, 0, "the sandbox came without its network");
+    if (c != NULL && e->status.code == CODE_OK) {
+        finish(c, &e->net, &e->status);
+        return;
+    }
+    if (e->net.tcp_fd >= 0)
+        close(e->net.tcp_fd);
+    if (e->net.dns_fd >= 0)
+        close(e->net.dns_fd);
+    if (c != NULL)
+        finish(c, NULL, &e->status);
+}
+
+static void take_ended(struct daemon *d, const struct zygote_event *e)
+{
+    struct sandbox *s = registry_find(&d->registry, e->id);
+
+    if (s == NULL)
+        return;
+    if (e->at_deadline)
+        log_info("sandbox ends", LOG_S("sandbox_id", s->id), LOG_S("reason", "its time is over"));
+    else
+        log_warn("sandbox died", LOG_S("sandbox_id", s->id), LOG_N("wait_status", e->wait_status));
+    forget(d, s);
+}
+
 /* News of the keeper's thread. */
 struct news {
     struct task task;
     struct daemon *daemon; /* borrowed */
     bool zygote_gone;
-    struct zygote_exit ended;
+    struct zygote_event event;
 };
 
 static void take_news(struct task *task)
 {
     struct news *n = container_of(task, struct news, task);
-    struct sandbox *s = registry_find(&n->daemon->registry, n->ended.id);
+    struct daemon *d = n->daemon;
 
     if (n->zygote_gone) {
         log_error("the zygote died, and all sandboxes with it");
-        n->daemon->failed = true;
-        loop_stop(&n->daemon->loop);
-    } else if (s != NULL) {
-        log_warn("sandbox died", LOG_S("sandbox_id", s->id),
-                 LOG_N("wait_status", n->ended.wait_status));
-        forget(n->daemon, s);
+        d->failed = true;
+        loop_stop(&d->loop);
+    } else if (n->event.kind == ZYGOTE_STARTED) {
+        take_started(d, &n->event);
+    } else {
+        take_ended(d, &n->event);
     }
     free(n);
 }
 
-void daemon_on_ended(void *daemon, const struct zygote_exit *e)
+void daemon_on_event(void *daemon, const struct zygote_event *e)
 {
     struct news *n = xcalloc(1, sizeof(*n));
 
     *n = (struct news){.task.run = take_news, .daemon = daemon, .zygote_gone = e == NULL};
     if (e != NULL)
-        n->ended = *e;
+        n->event = *e;
     executor_post(loop_executor(&n->daemon->loop), &n->task);
 }

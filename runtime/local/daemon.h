@@ -38,12 +38,13 @@ struct daemon {
     struct loop_fd signal_io;
     struct registry registry;
     struct egress_server egress;
-    uint8_t seed[32];  /* of the access tokens */
-    int64_t starting;  /* sandboxes that are being made */
-    struct list keyed; /* those of them that have an Idempotency-Key: api_create's */
-    bool failed;       /* the zygote died: nothing works any more */
-    bool stopping;     /* what comes back from the keeper is of no interest any more */
-    uint8_t *scratch;  /* owned; one read of the proxy */
+    uint8_t seed[32];      /* of the access tokens */
+    struct list creations; /* sandboxes that are being made */
+    int64_t starting;      /* how many */
+    struct list keyed;     /* those of them that have an Idempotency-Key: api_create's */
+    bool failed;           /* the zygote died: nothing works any more */
+    bool stopping;         /* what comes back from the keeper is of no interest any more */
+    uint8_t *scratch;      /* owned; one read of the proxy */
 };
 
 /* What create asked for, checked. */
@@ -72,5 +73,7 @@ void daemon_set_network(struct daemon *d, struct sandbox *s, struct network *tak
 /* How long it may still live at most, whatever is asked for; 0 when that is used up. */
 int64_t daemon_max_left_ms(const struct daemon *d, const struct sandbox *s);
 
-/* Takes in what ended by itself: the keeper's ended(). */
-void daemon_on_ended(void *daemon, const struct zygote_exit *e);
+/* Takes in what the zygote tells: the keeper's event(). */
+void daemon_on_event(void *daemon, const struct zygote_event *e);
+/* Nothing that is being made will come any more. Behind the keeper's stop. */
+void daemon_drop_creations(struct daemon *d);

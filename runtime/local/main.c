@@ -171,7 +171,7 @@ static bool start_serving(struct daemon *d, struct status *st)
     if (!egress_server_init(&d->egress, &d->loop, d->config.name_servers, d->config.egress_open.at,
                             d->config.egress_open.n, st))
         return false;
-    d->keeper = (struct keeper){.zygote = d->zygote, .ended = daemon_on_ended, .ctx = d};
+    d->keeper = (struct keeper){.zygote = d->zygote, .event = daemon_on_event, .ctx = d};
     if (!watch_signals(d, st) || !keeper_start(&d->keeper, st))
         return false;
     if (!net_listen_tcp(d->config.listen, &fd, st))
@@ -205,6 +205,7 @@ static bool run(struct daemon *d, struct status *st)
     signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more */
     registry_init(&d->registry);
     list_init(&d->keyed);
+    list_init(&d->creations);
     d->scratch = xmalloc(STREAM_CHUNK);
     ok = getrandom(d->seed, sizeof(d->seed), 0) == sizeof(d->seed) && start_serving(d, st);
     if (ok) {
@@ -223,6 +224,7 @@ static bool run(struct daemon *d, struct status *st)
     keeper_stop(&d->keeper);
     egress_server_deinit(&d->egress);
     loop_deinit(&d->loop);
+    daemon_drop_creations(d);
     registry_deinit(&d->registry);
     free(d->scratch);
     close(d->signal_io.fd);

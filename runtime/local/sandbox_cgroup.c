@@ -239,16 +239,17 @@ bool sandbox_cgroups_enter(const struct sandbox_cgroups *cgroups, const char *id
     return true;
 }
 
-void sandbox_cgroups_remove(const struct sandbox_cgroups *cgroups, const char *id)
+bool sandbox_cgroups_remove(const struct sandbox_cgroups *cgroups, const char *id)
 {
+    bool busy = false;
+
     for (int i = 0; i < CONTROLLERS; i++) {
         AUTO_FREE char *dir = NULL;
 
         if (!cgroups->controller[i].version)
             continue;
         dir = xasprintf("%s/%s", cgroups->controller[i].base, id);
-        /* A reaped process leaves its group a moment after waitpid() returns. */
-        for (int tries = 0; rmdir(dir) < 0 && errno == EBUSY && tries < 500; tries++)
-            nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
+        busy = (rmdir(dir) < 0 && errno == EBUSY) || busy;
     }
+    return !busy;
 }

@@ -34,5 +34,8 @@ void sandbox_cgroups_deinit(struct sandbox_cgroups *cgroups);
 /* Makes the groups of one sandbox, sets its limits (all fields given) and puts pid in. */
 bool sandbox_cgroups_enter(const struct sandbox_cgroups *cgroups, const char *id,
                            const struct zygote_limits *limits, pid_t pid, struct status *st);
-/* Its processes are gone. */
-void sandbox_cgroups_remove(const struct sandbox_cgroups *cgroups, const char *id);
+/*
+ * Once its processes are gone. False: not yet; a reaped process leaves its group a moment later
+ * than waitpid() returns.
+ */
+bool sandbox_cgroups_remove(const struct sandbox_cgroups *cgroups, const char *id);

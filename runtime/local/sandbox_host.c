@@ -150,6 +150,11 @@ bool sandbox_host_init(struct sandbox_host *host, enum zygote_tier tier, int age
 
 void sandbox_host_deinit(struct sandbox_host *host)
 {
+    /* Or removing the data directory would come upon the system's own. */
+    for (int i = 0; i < host->n_layers; i++)
+        if (strncmp(host->layer[i].lower, "lower/", 6) == 0)
+            umount2(host->layer[i].lower, MNT_DETACH);
+    host->n_layers = 0;
     sandbox_cgroups_deinit(&host->cgroups);
     free(host->filter.filter);
     host->filter.filter = NULL;

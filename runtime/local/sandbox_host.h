@@ -11,6 +11,7 @@
 
 #include <linux/filter.h>
 #include <stdbool.h>
+#include <sys/resource.h>
 #include <sys/types.h>
 
 enum {
@@ -37,6 +38,7 @@ struct sandbox_host {
     struct sandbox_cgroups cgroups;
     struct sock_fprog filter; /* owned */
     struct sandbox_net net;   /* set up behind sandbox_host_init() */
+    struct rlimit files;      /* open files, as they were limited before the zygote */
 };
 
 /*

@@ -26,9 +26,8 @@
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
-
-enum { READY_MS = 20000 };
 
 static const uint64_t namespaces = CLONE_NEWUSER | CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC |
                                    CLONE_NEWUTS | CLONE_NEWCGROUP | CLONE_NEWNET;
@@ -83,56 +82,60 @@ static bool set_failure(struct status *st, const struct sandbox_failure *failure
                       failure->step, strerror(failure->error), advice(failure));
 }
 
-/* One packet, of which *ret_n is the size, and the sockets that may come with it. */
-static bool receive_word(int sync_fd, int64_t end_ns, struct sandbox_failure *ret, ssize_t *ret_n,
-                         struct sandbox_net_sockets *ret_net, struct status *st)
+/* The sockets of its network come first, then the agent's byte; or a failure in their place. */
+enum sandbox_word sandbox_hear(struct sandbox *s, struct status *st)
 {
-    struct pollfd poller = {.fd = sync_fd, .events = POLLIN};
-    struct iovec part = {ret, sizeof *ret};
+    struct sandbox_failure failure = {.error = 0};
+    struct iovec part = {&failure, sizeof failure};
     union {
         struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof *ret_net)];
+        char room[CMSG_SPACE(sizeof s->net)];
     } control;
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
                              .msg_controllen = sizeof control};
-    struct cmsghdr *header;
-    int ready;
+    ssize_t n = recvmsg(s->sync_fd, &message, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+    struct cmsghdr *header = n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
 
-    do
-        ready = poll(&poller, 1, (int)((end_ns - clock_monotonic_ns()) / NS_PER_MS));
-    while (ready < 0 && errno == EINTR && clock_monotonic_ns() < end_ns);
-    if (ready <= 0)
-        return status_set(st, CODE_DEADLINE_EXCEEDED, 0,
-                          "the sandbox's agent did not start within %d s", READY_MS / 1000);
-    *ret_n = recvmsg(sync_fd, &message, MSG_CMSG_CLOEXEC);
-    header = *ret_n > 0 ? CMSG_FIRSTHDR(&message) : NULL;
-    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof *ret_net))
-        memcpy(ret_net, CMSG_DATA(header), sizeof *ret_net);
-    return true;
-}
-
-/* Its network's sockets, then the agent's byte; or a failure in the place of either. */
-static bool receive_ready(int sync_fd, struct sandbox_net_sockets *ret_net, struct status *st)
-{
-    int64_t end_ns = clock_monotonic_ns() + READY_MS * NS_PER_MS;
-    struct sandbox_failure failure = {.error = 0};
-    ssize_t n;
-
-    do
-        if (!receive_word(sync_fd, end_ns, &failure, &n, ret_net, st))
-            return false;
-    while (n == SANDBOX_NETWORK_WORD);
+    if (n < 0 && (errno == EAGAIN || errno == EINTR))
+        return SANDBOX_WAITS;
+    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof s->net))
+        memcpy(&s->net, CMSG_DATA(header), sizeof s->net);
+    if (n == SANDBOX_NETWORK_WORD)
+        return SANDBOX_WAITS;
+    if (n == 1 && s->net.tcp_fd >= 0) {
+        s->phase = SANDBOX_RUNNING;
+        return SANDBOX_SERVES;
+    }
     if (n == (ssize_t)sizeof failure)
-        return set_failure(st, &failure);
-    if (n != 1 || ret_net->tcp_fd < 0)
-        return status_set(st, CODE_INTERNAL, 0, "the sandbox's agent ended at its start");
-    return true;
+        set_failure(st, &failure);
+    else
+        status_set(st, CODE_INTERNAL, 0, "the sandbox's agent ended at its start");
+    return SANDBOX_FAILED;
 }
 
-static bool let_go(const struct sandbox_host *host, struct sandbox *sandbox,
-                   const struct zygote_limits *limits, int sync_fd, struct status *st)
+bool sandbox_await(struct sandbox *s, struct status *st)
+{
+    int64_t end_ns = clock_monotonic_ns() + SANDBOX_START_MS * NS_PER_MS;
+    struct pollfd poller = {.fd = s->sync_fd, .events = POLLIN};
+    enum sandbox_word word = SANDBOX_WAITS;
+
+    while (word == SANDBOX_WAITS) {
+        int left_ms = (int)((end_ns - clock_monotonic_ns()) / NS_PER_MS);
+
+        if (left_ms <= 0)
+            return status_set(st, CODE_DEADLINE_EXCEEDED, 0,
+                              "the sandbox's agent did not start within %d s",
+                              SANDBOX_START_MS / 1000);
+        if (poll(&poller, 1, left_ms) > 0)
+            word = sandbox_hear(s, st);
+    }
+    return word == SANDBOX_SERVES;
+}
+
+static bool let_go(const struct sandbox_host *host, const struct sandbox *sandbox,
+                   const struct zygote_limits *limits, struct status *st)
 {
     if (!sandbox_ids_map(host, sandbox->pid)) {
         struct sandbox_failure failure = {.step = "write its id maps", .error = errno};
@@ -143,9 +146,9 @@ static bool let_go(const struct sandbox_host *host, struct sandbox *sandbox,
         return false;
     if (host->tier == ZYGOTE_TIER_A)
         prefer_alive(sandbox->pid);
-    if (send(sync_fd, "", 1, MSG_NOSIGNAL) != 1)
+    if (send(sandbox->sync_fd, "", 1, MSG_NOSIGNAL) != 1)
         return status_set(st, CODE_INTERNAL, 0, "the sandbox's first process ended at once");
-    return receive_ready(sync_fd, &sandbox->net, st);
+    return true;
 }
 
 static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
@@ -159,14 +162,14 @@ static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
         socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, sync) < 0)
         return status_set(st, CODE_INTERNAL, 0, "the sandbox's sockets cannot be made: %s",
                           strerror(errno));
-    AUTO_CLOSE int ours = sync[0];
+    sandbox->sync_fd = sync[0];
     AUTO_CLOSE int theirs = sync[1];
 
     sandbox->pid = sandbox_ids_fork(namespaces, &sandbox->pidfd);
     if (sandbox->pid == 0) {
         struct sandbox_inside in = {host, *limits, http_fd, dial_fd, config_fd, theirs};
 
-        close(ours); /* so that the end of the zygote is seen as such */
+        close(sandbox->sync_fd); /* so that the end of the zygote is seen as such */
         sandbox_setup(&in);
     }
     if (sandbox->pid < 0) {
@@ -175,7 +178,7 @@ static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
         return set_failure(st, &failure);
     }
     close(take_fd(&theirs));
-    return let_go(host, sandbox, limits, ours, st);
+    return let_go(host, sandbox, limits, st);
 }
 
 struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
@@ -186,41 +189,70 @@ struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
 
     list_init(&sandbox->node);
     sandbox->pid = -1;
-    sandbox->pidfd = -1;
+    sandbox->pidfd = sandbox->sync_fd = sandbox->record_fd = -1;
     sandbox->net = (struct sandbox_net_sockets){-1, -1};
     snprintf(sandbox->id, sizeof sandbox->id, "%s", id);
     if (mkdir(dir, 0700) < 0)
         status_set(st, CODE_INTERNAL, 0, "%s cannot be made: %s", dir, strerror(errno));
     else if (start(host, sandbox, limits, config_fd, st))
         return sandbox;
-    sandbox_end(sandbox);
-    sandbox_free(host, sandbox);
+    sandbox_end(host, sandbox);
     return NULL;
 }
 
-void sandbox_end(struct sandbox *sandbox)
+void sandbox_kill(struct sandbox *s)
 {
-    if (sandbox->pid <= 0 || sandbox->ended)
-        return;
-    syscall(SYS_pidfd_send_signal, sandbox->pidfd, SIGKILL, NULL, 0);
-    while (waitpid(sandbox->pid, &sandbox->wait_status, 0) < 0 && errno == EINTR)
-        ;
-    sandbox->ended = true;
+    s->phase = SANDBOX_ENDING;
+    if (s->pid > 0 && !s->reaped)
+        syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
 }
 
-void sandbox_free(const struct sandbox_host *host, struct sandbox *sandbox)
+static bool reap(struct sandbox *s, int flags)
 {
-    AUTO_FREE char *dir = xasprintf("../sandboxes/%s", sandbox->id);
+    pid_t pid = s->pid;
 
-    if (sandbox->pid > 0)
-        sandbox_cgroups_remove(&host->cgroups, sandbox->id);
-    sandbox_tree_remove(AT_FDCWD, dir);
-    list_unlink(&sandbox->node);
-    if (sandbox->pidfd >= 0)
-        close(sandbox->pidfd);
-    if (sandbox->net.tcp_fd >= 0) {
-        close(sandbox->net.tcp_fd);
-        close(sandbox->net.dns_fd);
-    }
-    free(sandbox);
+    while (pid > 0 && !s->reaped && (pid = waitpid(s->pid, &s->wait_status, flags)) < 0 &&
+           errno == EINTR)
+        pid = s->pid;
+    s->reaped = s->reaped || pid != 0;
+    return s->reaped;
+}
+
+bool sandbox_reap(struct sandbox *s)
+{
+    return reap(s, WNOHANG);
+}
+
+bool sandbox_clear(const struct sandbox_host *host, const struct sandbox *s)
+{
+    AUTO_FREE char *dir = xasprintf("../sandboxes/%s", s->id);
+    bool groups_gone = s->pid <= 0 || sandbox_cgroups_remove(&host->cgroups, s->id);
+
+    return sandbox_tree_remove(AT_FDCWD, dir) && groups_gone;
+}
+
+static void close_if_open(int fd)
+{
+    if (fd >= 0)
+        close(fd);
+}
+
+void sandbox_free(struct sandbox *s)
+{
+    list_unlink(&s->node);
+    close_if_open(s->pidfd);
+    close_if_open(s->sync_fd);
+    close_if_open(s->record_fd);
+    close_if_open(s->net.tcp_fd);
+    close_if_open(s->net.dns_fd);
+    free(s);
+}
+
+void sandbox_end(const struct sandbox_host *host, struct sandbox *s)
+{
+    sandbox_kill(s);
+    reap(s, 0);
+    for (int tries = 0; !sandbox_clear(host, s) && tries < SANDBOX_CLEARINGS; tries++)
+        nanosleep(&(struct timespec){.tv_nsec = SANDBOX_CLEAR_MS * NS_PER_MS}, NULL);
+    sandbox_free(s);
 }

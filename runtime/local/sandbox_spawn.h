@@ -1,31 +1,74 @@
-/* A sandbox from outside: made, and cleaned up after. Runs in the zygote. */
+/*
+ * A sandbox from outside: made, ended, and cleaned up after. Runs in the zygote. Nothing waits but
+ * sandbox_await() and sandbox_end().
+ */
 #pragma once
 
 #include "common/base/list.h"
+#include "common/http/loop.h"
 #include "runtime/local/sandbox_host.h"
 
 #include <stdbool.h>
 #include <sys/types.h>
 
+enum sandbox_phase {
+    SANDBOX_STARTING, /* sync_fd will tell */
+    SANDBOX_RUNNING,
+    SANDBOX_ENDING, /* killed: its processes go, then what they left */
+};
+
 struct sandbox {
-    struct list node; /* of the zygote's list */
+    struct list node;
     char id[ZYGOTE_ID_MAX + 1];
+    enum sandbox_phase phase;
     pid_t pid;                      /* of its agent; everything inside dies with it */
-    int pidfd;                      /* owned */
+    int pidfd;                      /* owned; readable when all its processes are gone */
+    int sync_fd;                    /* owned; readable when there is something to hear */
     struct sandbox_net_sockets net; /* owned; the daemon has its own copies */
-    bool ended;
-    int wait_status; /* once ended */
+    bool reaped;
+    int wait_status; /* once reaped */
+
+    /* What follows is sandbox_lives.c's. */
+    struct sandbox_lives *lives; /* borrowed */
+    int record_fd;               /* owned; -1: none */
+    int64_t deadline_ns;
+    enum zygote_at_deadline at_deadline;
+    int64_t began_ns;        /* boottime; when it was asked for */
+    bool expired;            /* it ends because its time is over */
+    bool silent;             /* its end is not told */
+    struct loop_fd sync_io;  /* while it starts */
+    struct loop_fd exit_io;  /* until it is reaped */
+    struct loop_timer timer; /* how long it may take to start; when to try again to clear */
+    int clearings;           /* tried */
 };
 
 /*
- * Makes a sandbox; when this returns true its agent serves. config_fd is the text of
- * runtime/local/agent/handover.h. The caller owns the result.
+ * Begins to make a sandbox. config_fd is the text of runtime/local/agent/handover.h. The caller
+ * owns the result. NULL: nothing is left of it.
  */
 struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
                               const struct zygote_limits *limits, int config_fd, struct status *st);
 
-/* Ends its processes and waits for them, unless it has ended already. */
-void sandbox_end(struct sandbox *sandbox);
+enum sandbox_word {
+    SANDBOX_WAITS,
+    SANDBOX_SERVES, /* its sockets take connections; it is running now */
+    SANDBOX_FAILED, /* st says why; it is still to be ended */
+};
 
-/* Removes what an ended sandbox left on the host, and frees it. */
-void sandbox_free(const struct sandbox_host *host, struct sandbox *sandbox);
+/* What a starting sandbox has to say. */
+enum sandbox_word sandbox_hear(struct sandbox *s, struct status *st);
+/* Waits for it to serve. False: it is still to be ended. */
+bool sandbox_await(struct sandbox *s, struct status *st);
+
+void sandbox_kill(struct sandbox *s);
+/* Whether all its processes are gone. */
+bool sandbox_reap(struct sandbox *s);
+/* Removes what it left on the host. False: the kernel is not done with it; try again. */
+bool sandbox_clear(const struct sandbox_host *host, const struct sandbox *s);
+/* Frees; it is reaped, or never had a process. */
+void sandbox_free(struct sandbox *s);
+
+/* All of this, waiting. */
+void sandbox_end(const struct sandbox_host *host, struct sandbox *s);
+
+enum { SANDBOX_START_MS = 20000, SANDBOX_CLEAR_MS = 2, SANDBOX_CLEARINGS = 500 };

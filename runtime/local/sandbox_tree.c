@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static bool remove_content(int fd)
@@ -33,6 +34,8 @@ bool sandbox_tree_remove(int dir, const char *name)
     if (errno != EISDIR && errno != EPERM)
         return false;
     fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0 && errno == EACCES && fchmodat(dir, name, 0700, 0) == 0)
+        fd = openat(dir, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 || !remove_content(fd))
         return false;
     return unlinkat(dir, name, AT_REMOVEDIR) == 0 || errno == ENOENT;

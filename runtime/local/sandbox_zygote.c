@@ -1,205 +1,41 @@
 /*
- * See sandbox_zygote.h. One thread, one poll loop over: requests, exits not yet told, dead
- * children.
- *
- * Exits are told without blocking, in the order they happened; what the daemon has not read yet
- * stays in a list here, so that a busy daemon waiting for a reply can never be waited for in turn.
+ * See sandbox_zygote.h. One thread and one loop: sandbox_lives.c has the sandboxes, sandbox_desk.c
+ * the daemon. Here is what the process is: a session of its own, nothing of the daemon's but the
+ * agent program and one connection, a data directory, a tier.
  */
 #include "runtime/local/sandbox_zygote.h"
 
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
-#include "runtime/local/sandbox_spawn.h"
+#include "runtime/local/sandbox_desk.h"
 #include "runtime/local/sandbox_tree.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 enum { LOCK_TRIES = 500, LOCK_WAIT_MS = 10 };
 
-struct untold {
-    struct list node;
-    struct zygote_exit exit;
-};
-
 struct server {
     struct sandbox_host host;
-    struct list sandboxes;
-    struct list untold;
-    int request_fd;
-    int exit_fd;
-    int signal_fd;
+    struct loop loop;
+    struct sandbox_lives lives;
+    struct sandbox_desk desk;
+    struct loop_fd signals;
+    struct rlimit files; /* as it was before we raised it */
 };
-
-static struct sandbox *find(struct server *s, const char *id)
-{
-    LIST_FOR_EACH (node, &s->sandboxes) {
-        struct sandbox *sandbox = container_of(node, struct sandbox, node);
-
-        if (strcmp(sandbox->id, id) == 0)
-            return sandbox;
-    }
-    return NULL;
-}
-
-/* NULL: st says why. */
-static struct sandbox *create(struct server *s, const struct zygote_request *request, int config_fd,
-                              struct status *st)
-{
-    struct zygote_limits limits = sandbox_limits(&request->limits);
-    struct sandbox *sandbox = NULL;
-
-    if (config_fd < 0)
-        status_set(st, CODE_INTERNAL, 0, "a sandbox without a configuration");
-    else if (find(s, request->id))
-        status_set(st, CODE_ALREADY_EXISTS, 0, "sandbox %s exists", request->id);
-    else
-        sandbox = sandbox_spawn(&s->host, request->id, &limits, config_fd, st);
-    if (sandbox)
-        list_append(&s->sandboxes, &sandbox->node);
-    return sandbox;
-}
-
-static bool kill_one(struct server *s, const char *id, struct status *st)
-{
-    struct sandbox *sandbox = find(s, id);
-
-    if (!sandbox)
-        return status_set(st, CODE_NOT_FOUND, 0, "sandbox %s does not exist", id);
-    sandbox_end(sandbox);
-    sandbox_free(&s->host, sandbox);
-    return true;
-}
-
-/* One packet and the descriptor that may come with it. False: the daemon is gone. */
-static bool receive(int fd, struct zygote_request *ret, int *ret_fd)
-{
-    struct iovec part = {ret, sizeof *ret};
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int))];
-    } control;
-    struct msghdr message = {.msg_iov = &part,
-                             .msg_iovlen = 1,
-                             .msg_control = &control,
-                             .msg_controllen = sizeof control};
-    struct cmsghdr *header;
-
-    *ret_fd = -1;
-    if (recvmsg(fd, &message, MSG_CMSG_CLOEXEC) != (ssize_t)sizeof *ret)
-        return false;
-    header = CMSG_FIRSTHDR(&message);
-    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof(int)))
-        memcpy(ret_fd, CMSG_DATA(header), sizeof(int));
-    return true;
-}
-
-/* The sockets of the new sandbox travel along; NULL: there is none. */
-static bool reply(int fd, const struct status *st, const struct sandbox *made)
-{
-    struct iovec part = {(void *)st, sizeof *st};
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof made->net)];
-    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof made->net),
-                            .cmsg_level = SOL_SOCKET,
-                            .cmsg_type = SCM_RIGHTS}};
-    struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
-
-    if (made) {
-        memcpy(CMSG_DATA(&control.header), &made->net, sizeof made->net);
-        message.msg_control = &control;
-        message.msg_controllen = sizeof control;
-    }
-    return sendmsg(fd, &message, MSG_NOSIGNAL) == (ssize_t)sizeof *st;
-}
-
-static bool serve_request(struct server *s)
-{
-    struct zygote_request request;
-    struct status st = STATUS_INIT;
-    const struct sandbox *made = NULL;
-    AUTO_CLOSE int config_fd = -1;
-
-    if (!receive(s->request_fd, &request, &config_fd))
-        return false;
-    switch (request.op) {
-    case ZYGOTE_CREATE:
-        made = create(s, &request, config_fd, &st);
-        break;
-    case ZYGOTE_KILL:
-        kill_one(s, request.id, &st);
-        break;
-    }
-    return reply(s->request_fd, &st, made);
-}
-
-static void reap(struct server *s)
-{
-    struct signalfd_siginfo drained[8];
-
-    while (read(s->signal_fd, drained, sizeof drained) > 0)
-        ;
-    LIST_FOR_EACH_SAFE (node, &s->sandboxes) {
-        struct sandbox *sandbox = container_of(node, struct sandbox, node);
-        struct untold *untold;
-
-        if (waitpid(sandbox->pid, &sandbox->wait_status, WNOHANG) <= 0)
-            continue;
-        sandbox->ended = true;
-        untold = xcalloc(1, sizeof *untold);
-        memcpy(untold->exit.id, sandbox->id, sizeof untold->exit.id);
-        untold->exit.wait_status = sandbox->wait_status;
-        list_append(&s->untold, &untold->node);
-        sandbox_free(&s->host, sandbox);
-    }
-}
-
-static void tell(struct server *s)
-{
-    LIST_FOR_EACH_SAFE (node, &s->untold) {
-        struct untold *untold = container_of(node, struct untold, node);
-
-        if (send(s->exit_fd, &untold->exit, sizeof untold->exit, MSG_NOSIGNAL | MSG_DONTWAIT) < 0)
-            return;
-        list_unlink(node);
-        free(untold);
-    }
-}
-
-static void serve(struct server *s)
-{
-    for (;;) {
-        struct pollfd fds[] = {
-            {.fd = s->request_fd, .events = POLLIN},
-            {.fd = s->signal_fd, .events = POLLIN},
-            {.fd = s->exit_fd, .events = list_is_empty(&s->untold) ? 0 : POLLOUT},
-        };
-
-        if (poll(fds, 3, -1) < 0 && errno != EINTR)
-            return;
-        if (fds[1].revents)
-            reap(s);
-        if (fds[2].revents & POLLOUT)
-            tell(s);
-        if (fds[0].revents && !serve_request(s))
-            return;
-    }
-}
 
 /* One daemon per data directory; a previous one may still be clearing up. */
 static bool enter_data_dir(const char *data_dir, struct status *st)
@@ -246,15 +82,16 @@ static bool probe(struct sandbox_host *host, struct status *st)
     struct zygote_limits limits = sandbox_limits(&none);
     AUTO_CLOSE int config_fd = memfd_create("config", MFD_CLOEXEC);
     struct sandbox *sandbox;
+    bool serves;
 
     if (config_fd < 0 || write(config_fd, config, sizeof config) != sizeof config)
         return status_set(st, CODE_INTERNAL, 0, "no file in memory: %s", strerror(errno));
     sandbox = sandbox_spawn(host, "probe", &limits, config_fd, st);
     if (!sandbox)
         return false;
-    sandbox_end(sandbox);
-    sandbox_free(host, sandbox);
-    return true;
+    serves = sandbox_await(sandbox, st);
+    sandbox_end(host, sandbox);
+    return serves;
 }
 
 static bool try_tier(struct server *s, enum zygote_tier tier, const struct zygote_process *process,
@@ -264,6 +101,7 @@ static bool try_tier(struct server *s, enum zygote_tier tier, const struct zygot
 
     name_cgroup(name, sizeof name);
     if (sandbox_host_init(&s->host, tier, process->agent_fd, name, st)) {
+        s->host.files = s->files;
         sandbox_net_init(&s->host.net, process->net_proxy);
         if (probe(&s->host, st))
             return true;
@@ -295,47 +133,111 @@ static bool choose_tier(struct server *s, const struct zygote_process *process,
     return true;
 }
 
-static int open_signals(void)
+/*
+ * A terminal's signals do not come here (own session), and a service manager's are the daemon's to
+ * deal with while there is one.
+ */
+static void on_signal(struct loop_fd *io, uint32_t events)
+{
+    struct server *s = container_of(io, struct server, signals);
+    struct signalfd_siginfo info;
+
+    if (read(io->fd, &info, sizeof info) == sizeof info && !s->desk.greeted)
+        loop_stop(&s->loop);
+}
+
+static bool watch_signals(struct server *s, struct status *st)
 {
     sigset_t set;
 
-    /* A terminal's signals do not come here (own session), a service manager's are the daemon's. */
-    signal(SIGINT, SIG_IGN);
-    signal(SIGTERM, SIG_IGN);
     signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&set);
-    sigaddset(&set, SIGCHLD);
+    sigaddset(&set, SIGINT);
+    sigaddset(&set, SIGTERM);
     sigprocmask(SIG_BLOCK, &set, NULL);
-    return signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    s->signals =
+        (struct loop_fd){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal};
+    if (s->signals.fd < 0)
+        return status_set(st, CODE_INTERNAL, 0, "no signals: %s", strerror(errno));
+    return loop_add(&s->loop, &s->signals, EPOLLIN, st);
 }
 
-static void end_all(struct server *s)
+/*
+ * Whatever the daemon had open would stay open behind it. What is said on stderr goes into a pipe
+ * for whichever daemon there is; when nobody reads it is lost, and nobody waits. Returns its end.
+ */
+static int leave_descriptors(const struct zygote_process *process)
 {
-    LIST_FOR_EACH_SAFE (node, &s->sandboxes) {
-        struct sandbox *sandbox = container_of(node, struct sandbox, node);
+    int kept[] = {process->agent_fd, process->daemon_fd}, log[2];
+    unsigned from = STDERR_FILENO + 1;
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-        sandbox_end(sandbox);
-        sandbox_free(&s->host, sandbox);
+    if (kept[0] > kept[1]) {
+        kept[0] = process->daemon_fd;
+        kept[1] = process->agent_fd;
     }
+    dup2(null, STDIN_FILENO);
+    dup2(null, STDOUT_FILENO);
+    for (size_t i = 0; i < sizeof kept / sizeof *kept; i++) {
+        if (from < (unsigned)kept[i])
+            syscall(SYS_close_range, from, (unsigned)kept[i] - 1, 0);
+        from = (unsigned)kept[i] + 1;
+    }
+    syscall(SYS_close_range, from, ~0U, 0);
+    if (pipe2(log, O_CLOEXEC | O_NONBLOCK) < 0) {
+        dup2(STDIN_FILENO, STDERR_FILENO);
+        return -1;
+    }
+    dup2(log[1], STDERR_FILENO);
+    close(log[1]);
+    return log[0];
+}
+
+/* Each sandbox has a few descriptors here; in it, the limit is what it was. */
+static void raise_descriptor_limit(struct rlimit *ret_before)
+{
+    struct rlimit limit = {0, 0};
+
+    getrlimit(RLIMIT_NOFILE, &limit);
+    *ret_before = limit;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static bool open_desk(struct server *s, const struct zygote_process *process, int log_fd,
+                      struct zygote_hello *hello)
+{
+    s->desk = (struct sandbox_desk){.data_dir = process->data_dir, .log_fd = log_fd};
+    if (!loop_init(&s->loop, &hello->status) || !watch_signals(s, &hello->status) ||
+        !sandbox_lives_init(&s->lives, &s->loop, &s->host, &hello->status))
+        return false;
+    s->desk.hello = *hello;
+    return sandbox_desk_init(&s->desk, &s->loop, &s->lives, &hello->status);
 }
 
 _Noreturn void sandbox_zygote_run(const struct zygote_process *process)
 {
-    struct server s = {.request_fd = process->request_fd, .exit_fd = process->exit_fd};
-    struct zygote_hello hello = {.status = STATUS_INIT};
-    bool serving;
+    struct server s = {.desk.door.fd = -1};
+    struct zygote_hello hello = {.protocol = ZYGOTE_PROTOCOL, .status = STATUS_INIT};
+    int log_fd;
 
     setsid();
     prctl(PR_SET_NAME, "e2b-zygote");
-    list_init(&s.sandboxes);
-    list_init(&s.untold);
-    s.signal_fd = open_signals();
-    serving = enter_data_dir(process->data_dir, &hello.status) && choose_tier(&s, process, &hello);
-    if (send(s.request_fd, &hello, sizeof hello, MSG_NOSIGNAL) == (ssize_t)sizeof hello && serving)
-        serve(&s);
-    end_all(&s);
-    if (serving)
+    log_fd = leave_descriptors(process);
+    raise_descriptor_limit(&s.files);
+    if (!enter_data_dir(process->data_dir, &hello.status) || !choose_tier(&s, process, &hello) ||
+        !open_desk(&s, process, log_fd, &hello)) {
         sandbox_host_deinit(&s.host);
-    _exit(serving ? 0 : 1);
+        zygote_send(process->daemon_fd, &hello, sizeof hello, NULL, 0, 0);
+        _exit(1);
+    }
+    sandbox_desk_seat(&s.desk, process->daemon_fd);
+    loop_run(&s.loop);
+    sandbox_desk_close(&s.desk);
+    sandbox_lives_deinit(&s.lives);
+    sandbox_host_deinit(&s.host);
+    if (process->own_dir)
+        sandbox_tree_remove(AT_FDCWD, process->data_dir);
+    _exit(0);
 }

@@ -6,6 +6,7 @@
 #include "common/base/version.h"
 #include "runtime/local/zygote.h"
 
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -20,16 +21,34 @@ static struct zygote_env env_of(char *text)
     return (struct zygote_env){text, value + 1};
 }
 
+/* The way out of the sandbox is nobody's here. */
+static bool await_start(struct zygote *z, struct status *st)
+{
+    struct pollfd poller = {.fd = zygote_fd(z), .events = POLLIN};
+    struct zygote_event e;
+    enum zygote_next next;
+
+    while ((next = zygote_next(z, &e)) == ZYGOTE_NONE)
+        poll(&poller, 1, -1);
+    if (next == ZYGOTE_GONE || e.kind != ZYGOTE_STARTED)
+        return status_set(st, CODE_INTERNAL, 0, "the sandbox ended at once");
+    if (e.net.tcp_fd >= 0) {
+        close(e.net.tcp_fd);
+        close(e.net.dns_fd);
+    }
+    *st = e.status;
+    return e.status.code == CODE_OK;
+}
+
 static bool run(struct zygote *z, const struct zygote_spec *spec, struct status *st)
 {
     char agent[256], dial[256];
-    struct sandbox_net_sockets net;
     char byte;
 
     if (!zygote_agent_path(z, spec->id, agent, sizeof(agent)) ||
         !zygote_dial_path(z, spec->id, dial, sizeof(dial)))
         return status_set(st, CODE_INVALID_ARGUMENT, 0, "the data directory's path is too long");
-    if (!zygote_create(z, spec, &net, st))
+    if (!zygote_create(z, spec, st) || !await_start(z, st))
         return false;
     printf("{\"agent\":\"%s\",\"dial\":\"%s\",\"tier\":\"%c\",\"summary\":\"%s\"}\n", agent, dial,
            'A' + (int)zygote_tier(z), zygote_summary(z));

@@ -194,8 +194,8 @@ static void add_proxy(struct pairs *envs)
         {"https_proxy", SANDBOX_NET_PROXY_URL},
         {"ALL_PROXY", SANDBOX_NET_PROXY_URL},
         {"all_proxy", SANDBOX_NET_PROXY_URL},
-        {"NO_PROXY", "localhost,127.0.0.1,::1"},
-        {"no_proxy", "localhost,127.0.0.1,::1"},
+        {"NO_PROXY", "localhost,127.0.0.1,::1," SANDBOX_NET_SELF},
+        {"no_proxy", "localhost,127.0.0.1,::1," SANDBOX_NET_SELF},
         {"NODE_USE_ENV_PROXY", "1"},
     };
 

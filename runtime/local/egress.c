@@ -11,6 +11,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -31,6 +32,14 @@ static bool read_open(struct egress_server *s, const char *list, struct status *
     return true;
 }
 
+/* A connection takes two descriptors; all of them take at most half of those there are. */
+static size_t count_connections(void)
+{
+    struct rlimit limit;
+
+    return getrlimit(RLIMIT_NOFILE, &limit) == 0 ? (size_t)limit.rlim_cur / 4 : 256;
+}
+
 bool egress_server_init(struct egress_server *s, struct loop *l, const char *name_servers,
                         const char *const *open, size_t n, struct status *st)
 {
@@ -43,6 +52,7 @@ bool egress_server_init(struct egress_server *s, struct loop *l, const char *nam
     if (s->route_fd < 0)
         return status_set(st, CODE_INTERNAL, 0, "no netlink: %s", strerror(errno));
     s->scratch = xmalloc(EGRESS_CHUNK);
+    s->connections_max = count_connections();
     s->resolver = egress_resolver_new(l, name_servers, st);
     return s->resolver != NULL;
 }
@@ -71,11 +81,13 @@ static void accept_some(struct egress *e)
     struct loop *l = e->server->loop;
 
     for (int i = 0; i < ACCEPTS_PER_ROUND && e->n_connections < EGRESS_CONNECTIONS_MAX; i++) {
-        int fd = accept4(e->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        bool full = e->server->n_connections >= e->server->connections_max;
+        int fd = full ? -1 : accept4(e->listener.fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
         if (fd >= 0) {
             egress_conn_start(e, fd);
-        } else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
+        } else if (full || errno == EMFILE || errno == ENFILE || errno == ENOBUFS ||
+                   errno == ENOMEM) {
             loop_modify(l, &e->listener, 0);
             loop_timer_after(l, &e->breath, BREATH_MS);
             return;
@@ -107,6 +119,7 @@ static void on_breath(struct loop_timer *timer)
 
 void egress_connection_ended(struct egress *e)
 {
+    e->server->n_connections--;
     if (e->n_connections-- == EGRESS_CONNECTIONS_MAX)
         loop_modify(e->server->loop, &e->listener, EPOLLIN);
 }

@@ -30,6 +30,8 @@ struct egress_server {
     struct egress_ranges open;        /* reachable though private or the host's */
     int route_fd;                     /* owned; see egress_route.h */
     uint8_t *scratch;                 /* owned; EGRESS_CHUNK */
+    size_t n_connections;
+    size_t connections_max; /* so that descriptors are left for everything else */
 };
 
 /* name_servers: as of egress_resolver_new(). open: n texts "ADDRESS[/BITS][:PORT][,…]". */

@@ -387,6 +387,7 @@ void egress_conn_start(struct egress *e, int fd)
     c->duplex.side[0].high = c->duplex.side[1].high = EGRESS_CHUNK;
     list_append(&e->connections, &c->in_egress);
     e->n_connections++;
+    e->server->n_connections++;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     elsewhere = find_target(c, fd);
     stream_open(&c->duplex.side[0], e->server->loop, fd);

@@ -18,7 +18,7 @@
 
 enum {
     TRY_MS = 2000,
-    TRIES = 3,
+    TRIES = 2,
     CACHE_SLOTS = 256,
     TTL_MAX = 60, /* told to sandboxes, and kept here, in seconds */
     CLASS_INTERNET = 1,

@@ -6,11 +6,14 @@
 
 #include "common/base/cleanup.h"
 #include "common/http/body.h"
+#include "common/http/url.h"
 #include "runtime/local/route.h"
 
+#include <errno.h>
 #include <json-c/json_tokener.h>
 #include <openssl/crypto.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { BODY_MAX = 16 << 20 }; /* E2B's */
@@ -29,6 +32,7 @@ static const struct endpoint endpoints[] = {
     {"POST", "/sandboxes", true, true, api_create},
     {"GET", "/sandboxes", false, true, api_list_v1},
     {"GET", "/sandboxes", true, false, api_list},
+    {"GET", "/sandboxes/metrics", false, true, api_metrics_of_many},
     {"GET", "/sandboxes/{id}", false, true, api_get},
     {"DELETE", "/sandboxes/{id}", false, true, api_delete},
     {"POST", "/sandboxes/{id}/connect", true, true, api_connect},
@@ -39,8 +43,9 @@ static const struct endpoint endpoints[] = {
     {"POST", "/sandboxes/{id}/fork", false, true, api_missing_part},
     {"POST", "/sandboxes/{id}/snapshots", false, true, api_missing_part},
     {"PUT", "/sandboxes/{id}/network", false, true, api_network},
-    {"GET", "/sandboxes/{id}/metrics", false, true, api_missing_part},
-    {"GET", "/sandboxes/{id}/logs", true, true, api_missing_part},
+    {"GET", "/sandboxes/{id}/metrics", false, true, api_metrics},
+    {"GET", "/sandboxes/{id}/logs", false, true, api_logs_v1},
+    {"GET", "/sandboxes/{id}/logs", true, false, api_logs},
 };
 
 /* Whether the path fits; *id is set to the segment of {id}. */
@@ -158,14 +163,41 @@ void api_status(struct http_exchange *x, const struct status *st)
     }
 }
 
+bool api_check_id(const struct api_call *call)
+{
+    if (sandbox_id_is_valid(call->id, strlen(call->id)))
+        return true;
+    api_error(call->x, 400, "Invalid sandbox ID");
+    return false;
+}
+
+bool api_query_number(const struct api_call *call, const char *name, int64_t min, int64_t max,
+                      int64_t missing, int64_t *ret)
+{
+    AUTO(buf_deinit) struct buf value = BUF_INIT(32);
+    enum url_query found = url_query_get(http_request(call->x)->query, name, &value);
+    const char *text = buf_str(&value);
+    char *end;
+
+    *ret = missing;
+    if (found == URL_QUERY_ABSENT)
+        return true;
+    errno = 0;
+    *ret = strtoll(text, &end, 10);
+    if (found == URL_QUERY_FOUND && (*text == '-' || (*text >= '0' && *text <= '9')) &&
+        *end == '\0' && errno == 0 && *ret >= min && *ret <= max)
+        return true;
+    api_error(call->x, 400, "validation error: %s must be a whole number from %lld to %lld", name,
+              (long long)min, (long long)max);
+    return false;
+}
+
 struct sandbox *api_sandbox(const struct api_call *call)
 {
     struct sandbox *s;
 
-    if (!sandbox_id_is_valid(call->id, strlen(call->id))) {
-        api_error(call->x, 400, "Invalid sandbox ID");
+    if (!api_check_id(call))
         return NULL;
-    }
     s = registry_find(&call->daemon->registry, call->id);
     if (s == NULL)
         api_error(call->x, 404, "Sandbox \"%s\" doesn't exist or you don't have access to it",

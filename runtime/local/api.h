@@ -22,6 +22,8 @@ typedef void api_handler(const struct api_call *call);
 
 api_handler api_create, api_list_v1, api_list, api_get, api_connect, api_delete, api_timeout,
     api_refresh, api_network, api_missing_part;
+api_handler api_metrics, api_metrics_of_many; /* api_metrics.c */
+api_handler api_logs_v1, api_logs;            /* api_logs.c */
 
 /* Ends the exchange with E2B's error body. */
 void api_error(struct http_exchange *x, int status, const char *fmt, ...)
@@ -36,6 +38,12 @@ void api_json(struct http_exchange *x, int status, struct json_object *take);
 
 /* The sandbox of the call; answered with 400 or 404, and NULL, when there is none. */
 struct sandbox *api_sandbox(const struct api_call *call);
+
+/* Whether the id of the call is one at all; answered with 400 when not. */
+bool api_check_id(const struct api_call *call);
+/* A whole number of the query, missing when it is not there. False: answered with 400. */
+bool api_query_number(const struct api_call *call, const char *name, int64_t min, int64_t max,
+                      int64_t missing, int64_t *ret);
 
 /* The Sandbox schema. */
 struct json_object *api_sandbox_json(const struct daemon *d, const struct sandbox *s);

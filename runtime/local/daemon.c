@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "runtime/local/observer.h"
 #include "runtime/local/proxy.h"
 #include "runtime/local/template.h"
 #include "runtime/local/token.h"
@@ -21,9 +22,18 @@ void sandbox_request_deinit(struct sandbox_request *r)
     network_deinit(&r->network);
 }
 
+void daemon_note(struct sandbox *s, enum note_level level, const char *message, const char *why)
+{
+    const struct note_field fields[] = {{"logger", "sandbox"}, {"reason", why}};
+
+    logbook_add(&s->history->log, clock_wall_ns(), level, message, fields, why != NULL ? 2 : 1);
+}
+
 static void forget(struct daemon *d, struct sandbox *s)
 {
     loop_timer_cancel(&d->loop, &s->expiry);
+    observer_stop(s->observer);
+    history_close(&d->histories, s->history);
     proxy_cut(s);
     egress_free(s->egress);
     registry_remove(&d->registry, s);
@@ -53,6 +63,7 @@ void daemon_kill(struct daemon *d, struct sandbox *s, const char *why)
 
     *k = (struct killing){.task.run = kill_in_zygote, .zygote = d->zygote};
     strcpy(k->id, s->id);
+    daemon_note(s, NOTE_INFO, "Sandbox ended", why);
     log_info("sandbox ends", LOG_S("sandbox_id", s->id), LOG_S("reason", why));
     /* Streams first: what dies in the sandbox must not look like an orderly end. */
     forget(d, s);
@@ -129,6 +140,9 @@ static struct sandbox *enter(struct creation *c, const struct sandbox_net_socket
     strcpy(s->access_token, c->token);
     s->expiry.fire = on_expiry;
     arm(d, s);
+    s->history = history_open(&d->histories, s->id);
+    s->observer = observer_start(d, s);
+    daemon_note(s, NOTE_INFO, "Sandbox started", NULL);
     log_info("sandbox started", LOG_S("sandbox_id", s->id),
              LOG_N("took_us", (clock_monotonic_ns() - c->began_ns) / 1000));
     return s;
@@ -298,6 +312,8 @@ static void take_ended(struct daemon *d, const struct zygote_event *e)
 
     if (s == NULL)
         return;
+    daemon_note(s, e->at_deadline ? NOTE_INFO : NOTE_ERROR, "Sandbox ended",
+                e->at_deadline ? "its time is over" : "its first process died");
     if (e->at_deadline)
         log_info("sandbox ends", LOG_S("sandbox_id", s->id), LOG_S("reason", "its time is over"));
     else

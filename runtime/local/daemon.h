@@ -11,6 +11,7 @@
 #include "common/http/loop.h"
 #include "common/http/server.h"
 #include "runtime/local/egress.h"
+#include "runtime/local/history.h"
 #include "runtime/local/keeper.h"
 #include "runtime/local/network.h"
 #include "runtime/local/registry.h"
@@ -37,6 +38,7 @@ struct daemon {
     struct keeper keeper;
     struct loop_fd signal_io;
     struct registry registry;
+    struct histories histories;
     struct egress_server egress;
     uint8_t seed[32];      /* of the access tokens */
     struct list creations; /* sandboxes that are being made */
@@ -66,6 +68,8 @@ typedef void daemon_created(void *ctx, struct sandbox *s, const struct status *s
 void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_created *done, void *ctx);
 /* Ends it and cuts everything that goes on with it. s is gone afterwards, its processes soon. */
 void daemon_kill(struct daemon *d, struct sandbox *s, const char *why);
+/* An entry of its log, by us. why: more to say, or NULL. */
+void daemon_note(struct sandbox *s, enum note_level level, const char *message, const char *why);
 /* Moves its end to left_ms from now. */
 void daemon_set_timeout(struct daemon *d, struct sandbox *s, int64_t left_ms);
 /* Replaces what it may reach and who may reach it; what is not permitted any more is cut. */

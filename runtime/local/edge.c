@@ -12,8 +12,9 @@ static const char content_type[] = "application/json; charset=utf-8";
 
 bool edge_is_forbidden_path(const struct http_head *h)
 {
+    /* /events is our own agent's, for the daemon. */
     static const char *const paths[] = {"/init",     "/freeze", "/unfreeze", "/collapse",
-                                        "/fsfreeze", "/fsthaw", "/upgrade"};
+                                        "/fsfreeze", "/fsthaw", "/upgrade",  "/events"};
 
     for (size_t i = 0; i < sizeof(paths) / sizeof(paths[0]); i++) {
         if (http_path_is(h, paths[i]))

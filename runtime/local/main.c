@@ -10,6 +10,7 @@
 #include "common/http/net.h"
 #include "runtime/local/api.h"
 #include "runtime/local/edge.h"
+#include "runtime/local/observer.h"
 #include "runtime/local/proxy.h"
 #include "runtime/local/signature.h"
 #include "runtime/local/stream.h"
@@ -206,6 +207,7 @@ static bool run(struct daemon *d, struct status *st)
     registry_init(&d->registry);
     list_init(&d->keyed);
     list_init(&d->creations);
+    histories_init(&d->histories);
     d->scratch = xmalloc(STREAM_CHUNK);
     ok = getrandom(d->seed, sizeof(d->seed), 0) == sizeof(d->seed) && start_serving(d, st);
     if (ok) {
@@ -217,6 +219,7 @@ static bool run(struct daemon *d, struct status *st)
     LIST_FOR_EACH_SAFE (node, &d->registry.by_start) {
         struct sandbox *s = container_of(node, struct sandbox, by_start);
 
+        observer_stop(s->observer);
         proxy_cut(s);
         egress_free(s->egress);
     }
@@ -226,6 +229,7 @@ static bool run(struct daemon *d, struct status *st)
     loop_deinit(&d->loop);
     daemon_drop_creations(d);
     registry_deinit(&d->registry);
+    histories_deinit(&d->histories);
     free(d->scratch);
     close(d->signal_io.fd);
     return ok;

@@ -32,6 +32,8 @@ const char *pairs_get(const struct pairs *p, const char *name);
 
 struct daemon;
 struct egress;
+struct history;
+struct observer;
 
 struct sandbox {
     struct daemon *daemon; /* borrowed: the owner of the registry */
@@ -50,6 +52,9 @@ struct sandbox {
     struct loop_timer expiry;
     struct list streams; /* the proxy's, to be cut when the sandbox ends */
     struct list idle;    /* the proxy's connections to the agent between requests */
+
+    struct history *history;   /* borrowed: the daemon's; its log and metrics */
+    struct observer *observer; /* the daemon's: what fills them; gone before the sandbox is */
 
     struct egress *egress;                     /* the daemon's; gone before the sandbox is */
     char *network;                             /* owned; see network.h; NULL: none was given */

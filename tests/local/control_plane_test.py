@@ -237,8 +237,7 @@ def test_unknown_routes_and_methods(api):
 def test_what_is_not_there_yet_is_said(api, create):
     sandbox = create()
     for method, part in [("POST", "pause"), ("POST", "resume"), ("POST", "fork"),
-                         ("POST", "snapshots"), ("GET", "metrics"),
-                         ("GET", "logs")]:
+                         ("POST", "snapshots")]:
         answer = api.call(method, "/sandboxes/%s/%s" % (sandbox.id, part), {})
         assert answer.status == 501
         assert answer.json["code"] == 501

@@ -82,9 +82,9 @@ static const struct route {
     const char *path;
     void (*serve)(struct agent *a, struct http_exchange *x);
 } routes[] = {
-    {"GET", "/health", get_health}, {"GET", "/metrics", metrics_get},
-    {"GET", "/envs", get_envs},     {"GET", "/files", files_get},
-    {"HEAD", "/files", files_get},  {"POST", "/files", files_post},
+    {"GET", "/health", get_health}, {"GET", "/metrics", metrics_get}, {"GET", "/envs", get_envs},
+    {"GET", "/events", events_get}, {"GET", "/files", files_get},     {"HEAD", "/files", files_get},
+    {"POST", "/files", files_post},
 };
 
 static void serve_route(struct agent *a, struct http_exchange *x)
@@ -139,6 +139,7 @@ bool agent_init(struct agent *a, struct status *st)
     struct http_server_config config = {.request = on_request, .ctx = a};
 
     a->methods = methods;
+    events_init(&a->events, a);
     processes_init(&a->processes, a);
     list_init(&a->watchers);
     a->server = http_server_new(&a->loop, &config);

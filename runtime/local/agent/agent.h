@@ -5,6 +5,7 @@
 #include "common/http/server.h"
 #include "runtime/local/agent/config.h"
 #include "runtime/local/agent/dial.h"
+#include "runtime/local/agent/events.h"
 #include "runtime/local/agent/metrics.h"
 #include "runtime/local/agent/process.h"
 
@@ -18,6 +19,7 @@ struct agent {
     struct list watchers; /* of watch_rpc.c */
     size_t n_watchers;
     struct metrics metrics;
+    struct events events;
     const struct rpc_method *methods; /* static */
 };
 

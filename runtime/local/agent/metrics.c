@@ -1,10 +1,11 @@
 /*
  * See metrics.h. The sandbox has no view of its control groups, so it counts: the processes it can
- * see are all of its own, and of what ended the kernel keeps the sum for the agent, their common
- * ancestor.
+ * see are all of its own, and of what ended the kernel keeps the sum with whoever waited for it, in
+ * the end the agent, their common ancestor.
  */
 #include "runtime/local/agent/metrics.h"
 
+#include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "runtime/local/agent/agent.h"
 #include "runtime/local/agent/reply.h"
@@ -16,7 +17,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
 #include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,11 +26,15 @@ struct usage {
     int64_t memory;
 };
 
-/* Fields 14, 15 (user and system time) and 24 (resident pages) of /proc/PID/stat. */
+/*
+ * Fields 14 to 17 (user and system time, its own and that of children it has waited for) and 24
+ * (resident pages) of /proc/PID/stat.
+ */
 static void add_process(struct usage *u, const char *pid)
 {
     char path[64], text[1024], *at;
     uint64_t user, system, pages;
+    int64_t waited_user, waited_system;
     int fd;
     ssize_t n;
 
@@ -44,22 +48,17 @@ static void add_process(struct usage *u, const char *pid)
     at = strrchr(text, ')'); /* the name may hold anything */
     if (!at || sscanf(at + 1,
                       " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64
-                      " %*d %*d %*d %*d %*d %*d %*u %*u %" SCNu64,
-                      &user, &system, &pages) != 3)
+                      " %" SCNd64 " %" SCNd64 " %*d %*d %*d %*d %*u %*u %" SCNu64,
+                      &user, &system, &waited_user, &waited_system, &pages) != 5)
         return;
-    u->cpu_ns += (int64_t)((user + system) * (uint64_t)(NS_PER_S / sysconf(_SC_CLK_TCK)));
+    u->cpu_ns += ((int64_t)(user + system) + waited_user + waited_system) *
+                 (NS_PER_S / sysconf(_SC_CLK_TCK));
     u->memory += (int64_t)(pages * (uint64_t)sysconf(_SC_PAGESIZE));
-}
-
-static int64_t ns_of(struct timeval t)
-{
-    return (int64_t)t.tv_sec * NS_PER_S + t.tv_usec * 1000;
 }
 
 static struct usage look(void)
 {
     struct usage u = {0};
-    struct rusage ended;
     struct dirent *entry;
     DIR *dir = opendir("/proc");
 
@@ -68,34 +67,36 @@ static struct usage look(void)
             add_process(&u, entry->d_name);
     if (dir)
         closedir(dir);
-    if (getrusage(RUSAGE_CHILDREN, &ended) == 0)
-        u.cpu_ns += ns_of(ended.ru_utime) + ns_of(ended.ru_stime);
     return u;
 }
 
-void metrics_get(struct agent *agent, struct http_exchange *x)
+void metrics_describe(const struct agent *agent, struct metrics *m, struct buf *out)
 {
-    struct metrics *m = &agent->metrics;
     struct usage now = look();
     int64_t at_ns = clock_monotonic_ns();
     long cpus = sysconf(_SC_NPROCESSORS_ONLN);
     int64_t total = agent->config.memory_bytes;
     struct statvfs disk = {0};
     double percent = 0;
-    char text[512];
-    int n;
 
     if (m->at_ns > 0 && at_ns > m->at_ns && now.cpu_ns > m->cpu_ns)
         percent = 100.0 * (double)(now.cpu_ns - m->cpu_ns) / (double)(at_ns - m->at_ns) /
                   (double)(cpus > 0 ? cpus : 1);
     *m = (struct metrics){at_ns, now.cpu_ns};
     statvfs("/", &disk);
-    n = snprintf(text, sizeof(text),
-                 "{\"ts\":%lld,\"cpu_count\":%ld,\"cpu_used_pct\":%.2f,\"mem_total_mib\":%" PRId64
-                 ",\"mem_used_mib\":%" PRId64 ",\"mem_total\":%" PRId64 ",\"mem_used\":%" PRId64
-                 ",\"mem_cache\":0,\"disk_used\":%" PRIu64 ",\"disk_total\":%" PRIu64 "}",
-                 (long long)time(NULL), cpus, percent, total >> 20, now.memory >> 20, total,
-                 now.memory, (uint64_t)(disk.f_blocks - disk.f_bfree) * disk.f_frsize,
-                 (uint64_t)disk.f_blocks * disk.f_frsize);
-    reply_json(x, 200, text, (size_t)n);
+    buf_printf(out,
+               "{\"ts\":%lld,\"cpu_count\":%ld,\"cpu_used_pct\":%.2f,\"mem_total_mib\":%" PRId64
+               ",\"mem_used_mib\":%" PRId64 ",\"mem_total\":%" PRId64 ",\"mem_used\":%" PRId64
+               ",\"mem_cache\":0,\"disk_used\":%" PRIu64 ",\"disk_total\":%" PRIu64 "}",
+               (long long)time(NULL), cpus, percent, total >> 20, now.memory >> 20, total,
+               now.memory, (uint64_t)(disk.f_blocks - disk.f_bfree) * disk.f_frsize,
+               (uint64_t)disk.f_blocks * disk.f_frsize);
+}
+
+void metrics_get(struct agent *agent, struct http_exchange *x)
+{
+    AUTO(buf_deinit) struct buf text = BUF_INIT(METRICS_TEXT_MAX);
+
+    metrics_describe(agent, &agent->metrics, &text);
+    reply_json(x, 200, buf_str(&text), buf_len(&text));
 }

@@ -89,6 +89,15 @@ static void broadcast_end(struct process *p)
     process_broadcast(p, &event);
 }
 
+static void tell_daemon_end(struct process *p)
+{
+    Process__ProcessEvent__EndEvent end = PROCESS__PROCESS_EVENT__END_EVENT__INIT;
+    char text[96];
+
+    describe_end(p->wait_status, &end, text, sizeof(text));
+    events_process_ended(&p->table->agent->events, p, text);
+}
+
 static void maybe_end(struct process *p)
 {
     if (!p->reaped || !p->started || p->ended)
@@ -100,6 +109,7 @@ static void maybe_end(struct process *p)
     p->ended = true;
     loop_timer_cancel(loop_of(p), &p->deadline);
     process_input_end(p);
+    tell_daemon_end(p);
     broadcast_end(p);
     process_finish_followers(p, NULL);
     loop_timer_after(loop_of(p), &p->memory, REMEMBER_MS);
@@ -191,6 +201,7 @@ static void fail_start(struct process *p, const struct spawn_failure *failure)
 
     status_set(&st, CODE_INVALID_ARGUMENT, 0, "error starting process: %s %s: %s", failure->what,
                p->config->cwd, strerror(failure->error));
+    events_process_failed(&p->table->agent->events, p->config, st.message);
     process_finish_followers(p, &st);
     process_free(p);
 }
@@ -210,6 +221,7 @@ static void on_exec(struct loop_fd *io, uint32_t events)
     close_watched(p, &p->exec);
     p->started = true;
     offer_to_oom(p->pid);
+    events_process_started(&p->table->agent->events, p);
     tell_started(p, NULL);
     process_output_update(p);
     maybe_end(p);
@@ -297,6 +309,7 @@ bool process_start(struct processes *table, struct rpc_call *call,
     struct spawned spawned;
 
     if (!spawn_config(table, call, start, &spawned, st)) {
+        events_process_failed(&table->agent->events, start->config, st->message);
         process__process_config__free_unpacked(start->config, NULL);
         free(start->tag);
         return false;

@@ -219,10 +219,24 @@ static bool set_limit(const char *dir, enum sandbox_controller controller, int v
     return false;
 }
 
-/* Two controllers may share one hierarchy, and then one directory: the second mkdir finds it. */
-bool sandbox_cgroups_enter(const struct sandbox_cgroups *cgroups, const char *id,
-                           const struct zygote_limits *limits, pid_t pid, struct status *st)
+static bool open_way(const char *dir, enum sandbox_controller controller, int version,
+                     struct sandbox_cgroup_ways *ways)
 {
+    AUTO_FREE char *tasks = xasprintf("%s/tasks", dir);
+
+    if (version == 1)
+        return (ways->tasks_fd[controller] = open(tasks, O_WRONLY | O_CLOEXEC)) >= 0;
+    if (ways->group_fd >= 0)
+        return true; /* one group of version 2 has all its controllers */
+    return (ways->group_fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) >= 0;
+}
+
+/* Two controllers may share one hierarchy, and then one directory: the second mkdir finds it. */
+bool sandbox_cgroups_make(const struct sandbox_cgroups *cgroups, const char *id,
+                          const struct zygote_limits *limits, struct sandbox_cgroup_ways *ret,
+                          struct status *st)
+{
+    *ret = (struct sandbox_cgroup_ways){{-1, -1, -1}, -1};
     for (int i = 0; i < CONTROLLERS; i++) {
         int version = cgroups->controller[i].version;
         AUTO_FREE char *dir = NULL;
@@ -232,11 +246,30 @@ bool sandbox_cgroups_enter(const struct sandbox_cgroups *cgroups, const char *id
         dir = xasprintf("%s/%s", cgroups->controller[i].base, id);
         if ((mkdir(dir, 0755) < 0 && errno != EEXIST) ||
             !set_limit(dir, (enum sandbox_controller)i, version, limits) ||
-            !write_number(dir, "cgroup.procs", pid))
-            return status_set(st, CODE_INTERNAL, 0, "the %s limit cannot be set in %s: %s",
-                              names[i], dir, strerror(errno));
+            !open_way(dir, (enum sandbox_controller)i, version, ret)) {
+            status_set(st, CODE_INTERNAL, 0, "the %s limit cannot be set in %s: %s", names[i], dir,
+                       strerror(errno));
+            sandbox_cgroup_ways_deinit(ret);
+            return false;
+        }
     }
     return true;
+}
+
+bool sandbox_cgroups_join(const struct sandbox_cgroup_ways *ways)
+{
+    for (int i = 0; i < CONTROLLERS; i++) {
+        if (ways->tasks_fd[i] >= 0 && write(ways->tasks_fd[i], "0", 1) != 1)
+            return false;
+    }
+    return true;
+}
+
+void sandbox_cgroup_ways_deinit(struct sandbox_cgroup_ways *ways)
+{
+    for (int i = 0; i < CONTROLLERS; i++)
+        cleanup_close(&(int){take_fd(&ways->tasks_fd[i])});
+    cleanup_close(&(int){take_fd(&ways->group_fd)});
 }
 
 bool sandbox_cgroups_remove(const struct sandbox_cgroups *cgroups, const char *id)

@@ -10,7 +10,6 @@
 #include "runtime/local/zygote.h"
 
 #include <stdbool.h>
-#include <sys/types.h>
 
 enum sandbox_controller { CONTROLLER_MEMORY, CONTROLLER_PIDS, CONTROLLER_CPU, CONTROLLERS };
 
@@ -31,9 +30,22 @@ void sandbox_cgroups_find(struct sandbox_cgroups *cgroups, const char *root, con
 /* Removes the daemon's directories. */
 void sandbox_cgroups_deinit(struct sandbox_cgroups *cgroups);
 
-/* Makes the groups of one sandbox, sets its limits (all fields given) and puts pid in. */
-bool sandbox_cgroups_enter(const struct sandbox_cgroups *cgroups, const char *id,
-                           const struct zygote_limits *limits, pid_t pid, struct status *st);
+/*
+ * The ways into the groups of one sandbox. Its first process joins by itself: a process that is put
+ * into a group by another makes the whole machine wait for a grace period, some 10 ms.
+ */
+struct sandbox_cgroup_ways {
+    int tasks_fd[CONTROLLERS]; /* owned; of version 1, -1: none */
+    int group_fd;              /* owned; of version 2, for sandbox_ids_fork(), -1: none */
+};
+
+/* Makes the groups of one sandbox and sets its limits (all fields given). */
+bool sandbox_cgroups_make(const struct sandbox_cgroups *cgroups, const char *id,
+                          const struct zygote_limits *limits, struct sandbox_cgroup_ways *ret,
+                          struct status *st);
+/* Puts the caller, which has one thread, into those of version 1. False: errno is set. */
+bool sandbox_cgroups_join(const struct sandbox_cgroup_ways *ways);
+void sandbox_cgroup_ways_deinit(struct sandbox_cgroup_ways *ways);
 /*
  * Once its processes are gone. False: not yet; a reaped process leaves its group a moment later
  * than waitpid() returns.

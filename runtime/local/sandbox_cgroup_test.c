@@ -130,24 +130,60 @@ static void test_nothing_to_be_had(void **state)
     }
 }
 
+static void expect_text(const char *path, const char *wanted)
+{
+    AUTO_FREE char *full = xasprintf("%s/%s", root, path);
+    AUTO_CLOSE int fd = open(full, O_RDONLY);
+    char text[32] = "";
+
+    assert_true(read(fd, text, sizeof(text) - 1) > 0);
+    assert_string_equal(text, wanted);
+}
+
+static void test_one_group_of_version_2_serves_all(void **state)
+{
+    static const struct zygote_limits limits = {.memory_bytes = 100, .pids = 7, .cpu_millis = 500};
+    struct status st = STATUS_INIT;
+    struct sandbox_cgroup_ways ways;
+    struct sandbox_cgroups c;
+
+    make("mine/s1");
+    put("cgroup.controllers", "cpu memory pids\n");
+    put("cgroup.subtree_control", "");
+    put("mine/cgroup.subtree_control", "");
+    put("mine/s1/pids.max", "");
+    put("mine/s1/memory.max", "");
+    put("mine/s1/cpu.max", "");
+    sandbox_cgroups_find(&c, root, "0::/\n", "mine");
+    assert_true(sandbox_cgroups_make(&c, "s1", &limits, &ways, &st));
+    assert_true(ways.group_fd >= 0);
+    for (int i = 0; i < CONTROLLERS; i++)
+        assert_int_equal(ways.tasks_fd[i], -1);
+    assert_true(sandbox_cgroups_join(&ways)); /* clone3() has */
+    sandbox_cgroup_ways_deinit(&ways);
+    expect_text("mine/s1/cpu.max", "50000 100000");
+    sandbox_cgroups_deinit(&c);
+}
+
 static void test_limits_are_written(void **state)
 {
     static const struct zygote_limits limits = {
         .memory_bytes = 100, .disk_bytes = 20, .pids = 7, .cpu_millis = 1500};
     struct status st = STATUS_INIT;
+    struct sandbox_cgroup_ways ways;
     struct sandbox_cgroups c;
-    char text[32] = "";
 
     make("pids/mine/s1");
     put("pids/mine/s1/pids.max", "");
-    put("pids/mine/s1/cgroup.procs", "");
+    put("pids/mine/s1/tasks", "");
     sandbox_cgroups_find(&c, root, "8:pids:/\n", "mine");
-    assert_true(sandbox_cgroups_enter(&c, "s1", &limits, 42, &st));
-    AUTO_FREE char *path = xasprintf("%s/pids/mine/s1/pids.max", root);
-    AUTO_CLOSE int fd = open(path, O_RDONLY);
-    assert_true(read(fd, text, sizeof(text) - 1) > 0);
-    assert_string_equal(text, "7");
-    assert_false(sandbox_cgroups_enter(&c, "s2", &limits, 42, &st)); /* no such files there */
+    assert_true(sandbox_cgroups_make(&c, "s1", &limits, &ways, &st));
+    assert_int_equal(ways.group_fd, -1);
+    assert_true(sandbox_cgroups_join(&ways));
+    sandbox_cgroup_ways_deinit(&ways);
+    expect_text("pids/mine/s1/pids.max", "7");
+    expect_text("pids/mine/s1/tasks", "0");
+    assert_false(sandbox_cgroups_make(&c, "s2", &limits, &ways, &st)); /* no such files there */
     assert_int_equal(st.code, CODE_INTERNAL);
     sandbox_cgroups_deinit(&c);
 }
@@ -160,6 +196,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_version_2_where_only_the_root_may, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_to_be_had, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_limits_are_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_one_group_of_version_2_serves_all, set_up, tear_down),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

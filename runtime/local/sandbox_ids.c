@@ -15,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-pid_t sandbox_ids_fork(uint64_t namespaces, int *ret_pidfd)
+pid_t sandbox_ids_fork(uint64_t namespaces, int cgroup_fd, int *ret_pidfd)
 {
     struct clone_args args = {
         .flags = namespaces | CLONE_PIDFD,
@@ -23,6 +23,10 @@ pid_t sandbox_ids_fork(uint64_t namespaces, int *ret_pidfd)
         .exit_signal = SIGCHLD,
     };
 
+    if (cgroup_fd >= 0) {
+        args.flags |= CLONE_INTO_CGROUP;
+        args.cgroup = (uint64_t)cgroup_fd;
+    }
     return (pid_t)syscall(SYS_clone3, &args, sizeof args);
 }
 
@@ -64,7 +68,7 @@ int sandbox_ids_namespace(const struct sandbox_host *host)
 {
     AUTO_CLOSE int pidfd = -1;
     char path[64];
-    pid_t child = sandbox_ids_fork(CLONE_NEWUSER, &pidfd);
+    pid_t child = sandbox_ids_fork(CLONE_NEWUSER, -1, &pidfd);
     int fd = -1;
 
     if (child == 0) {

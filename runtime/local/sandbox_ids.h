@@ -7,8 +7,11 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-/* As fork(), into new namespaces (CLONE_NEW*); in the parent *ret_pidfd is the child's. */
-pid_t sandbox_ids_fork(uint64_t namespaces, int *ret_pidfd);
+/*
+ * As fork(), into new namespaces (CLONE_NEW*) and, unless cgroup_fd is -1, into that group of
+ * version 2; in the parent *ret_pidfd is the child's.
+ */
+pid_t sandbox_ids_fork(uint64_t namespaces, int cgroup_fd, int *ret_pidfd);
 
 /* Writes the id maps of a child made with CLONE_NEWUSER. False: errno is set. */
 bool sandbox_ids_map(const struct sandbox_host *host, pid_t child);

@@ -189,6 +189,7 @@ _Noreturn void sandbox_setup(const struct sandbox_inside *in)
     sync_fd = in->sync_fd;
     reset_signals();
     wait_for_maps();
+    must(sandbox_cgroups_join(&in->cgroups), "join its control groups");
     must(sandbox_ids_take(in->host), "take the ids of the sandbox");
     must(setsid() >= 0, "start a session");
     umask(022);

@@ -22,6 +22,7 @@ struct sandbox_inside {
     int http_fd;
     int dial_fd;
     int config_fd;
+    struct sandbox_cgroup_ways cgroups;
     int sync_fd; /* SOCK_SEQPACKET: receives the word to go on; sends a failure or the agent's byte
                   */
 };

@@ -2,8 +2,8 @@
  * See sandbox_spawn.h.
  *
  * Order that matters: the sockets exist before the process does, so that a client can never come
- * too early; id maps and control groups are set while the child waits for the word to go on, so
- * that it never runs without them.
+ * too early; id maps are written while the child waits for the word to go on, and it joins its
+ * control groups before it does anything else, so that nothing of it runs without them.
  */
 #include "runtime/local/sandbox_spawn.h"
 
@@ -135,15 +135,13 @@ bool sandbox_await(struct sandbox *s, struct status *st)
 }
 
 static bool let_go(const struct sandbox_host *host, const struct sandbox *sandbox,
-                   const struct zygote_limits *limits, struct status *st)
+                   struct status *st)
 {
     if (!sandbox_ids_map(host, sandbox->pid)) {
         struct sandbox_failure failure = {.step = "write its id maps", .error = errno};
 
         return set_failure(st, &failure);
     }
-    if (!sandbox_cgroups_enter(&host->cgroups, sandbox->id, limits, sandbox->pid, st))
-        return false;
     if (host->tier == ZYGOTE_TIER_A)
         prefer_alive(sandbox->pid);
     if (send(sandbox->sync_fd, "", 1, MSG_NOSIGNAL) != 1)
@@ -164,10 +162,13 @@ static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
                           strerror(errno));
     sandbox->sync_fd = sync[0];
     AUTO_CLOSE int theirs = sync[1];
+    AUTO(sandbox_cgroup_ways_deinit) struct sandbox_cgroup_ways ways;
 
-    sandbox->pid = sandbox_ids_fork(namespaces, &sandbox->pidfd);
+    if (!sandbox_cgroups_make(&host->cgroups, sandbox->id, limits, &ways, st))
+        return false;
+    sandbox->pid = sandbox_ids_fork(namespaces, ways.group_fd, &sandbox->pidfd);
     if (sandbox->pid == 0) {
-        struct sandbox_inside in = {host, *limits, http_fd, dial_fd, config_fd, theirs};
+        struct sandbox_inside in = {host, *limits, http_fd, dial_fd, config_fd, ways, theirs};
 
         close(sandbox->sync_fd); /* so that the end of the zygote is seen as such */
         sandbox_setup(&in);
@@ -178,7 +179,7 @@ static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
         return set_failure(st, &failure);
     }
     close(take_fd(&theirs));
-    return let_go(host, sandbox, limits, st);
+    return let_go(host, sandbox, st);
 }
 
 struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
@@ -226,7 +227,7 @@ bool sandbox_reap(struct sandbox *s)
 bool sandbox_clear(const struct sandbox_host *host, const struct sandbox *s)
 {
     AUTO_FREE char *dir = xasprintf("../sandboxes/%s", s->id);
-    bool groups_gone = s->pid <= 0 || sandbox_cgroups_remove(&host->cgroups, s->id);
+    bool groups_gone = sandbox_cgroups_remove(&host->cgroups, s->id);
 
     return sandbox_tree_remove(AT_FDCWD, dir) && groups_gone;
 }

@@ -114,6 +114,8 @@ class Program:
         with self._seen:
             self._seen.wait_for(lambda: self.ready or self.process.poll() is not None, timeout)
         if self.ready is None:
+            if self.process.poll() is not None:
+                self._reader.join(5)  # or its last words may still be in the pipe
             raise RuntimeError("%s is not ready; it said:\n%s" % (self.name, self.tail()))
         return self
 

@@ -160,34 +160,6 @@ void sandbox_host_deinit(struct sandbox_host *host)
     host->filter.filter = NULL;
 }
 
-static const char *describe_net(const struct sandbox_host *host)
-{
-    return host->net.redirects ? "network: connections are redirected"
-                               : "network: through a proxy, which programs have to use";
-}
-
-void sandbox_host_describe(const struct sandbox_host *host, char *to, size_t size)
-{
-    int version[CONTROLLERS];
-
-    if (host->tier == ZYGOTE_TIER_B) {
-        snprintf(
-            to, size,
-            "tier B (user namespaces): one id per sandbox; memory limited per process, processes "
-            "and disk per sandbox, CPU not; %s",
-            describe_net(host));
-        return;
-    }
-    for (int i = 0; i < CONTROLLERS; i++)
-        version[i] = host->cgroups.controller[i].version;
-    snprintf(to, size,
-             "tier A (root): %d ids per sandbox, %s system files; limits by cgroups: memory v%d, "
-             "pids v%d, cpu v%d (v0: not to be had); %s",
-             SANDBOX_ID_RANGE, host->idmapped ? "id-mapped" : "unmapped",
-             version[CONTROLLER_MEMORY], version[CONTROLLER_PIDS], version[CONTROLLER_CPU],
-             describe_net(host));
-}
-
 struct zygote_limits sandbox_limits(const struct zygote_limits *wanted)
 {
     struct zygote_limits limits = *wanted;

@@ -57,7 +57,7 @@ static void mount_store(const struct zygote_limits *limits)
     must(mount("sandbox", "mnt", "tmpfs", MS_NOSUID | MS_NODEV, options) == 0,
          "mount the writable layer");
     make_directory("mnt/upper", 0755);
-    make_directory("mnt/work", 0755);
+    make_directory("mnt/workdir", 0755);
     make_directory(ROOT, 0755);
     /* A mount of its own: the way up from the root directory ends here. */
     must(mount(ROOT, ROOT, NULL, MS_BIND, NULL) == 0, "bind the root directory");
@@ -106,7 +106,7 @@ static void mount_layer(const struct sandbox_layer *layer)
         return;
     }
     snprintf(upper, sizeof upper, "mnt/upper/%s", layer->name);
-    snprintf(work, sizeof work, "mnt/work/%s", layer->name);
+    snprintf(work, sizeof work, "mnt/workdir/%s", layer->name);
     make_directory(target, 0755);
     make_directory(upper, 0755);
     make_directory(work, 0755);

@@ -94,7 +94,7 @@ static void test_forms(void **state)
          "file|/a b/\"c\\d;e|;."},
         {"--XX--", "."},
         {"--XX\r\nContent-Disposition: form-data; name=f\r\n\r\nnever ends", "f|-|never ends"},
-        {"--XXX\r\n\r\n", "!"},
+        {"--XXY\r\n\r\n", "!"},
         {"--XX\r\nContent-Disposition: form-data; name=f", ""},
     };
 

@@ -7,7 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { PORT_HOLE_LEN = sizeof("${PORT}") - 1 };
+enum {
+    PORT_HOLE_LEN = sizeof("${PORT}") - 1,
+    TEXT_MAX = 256 << 10, /* it is kept with everything else that is known of a sandbox */
+};
 
 static const char *const outward[] = {"allowOut", "denyOut", "rules"};
 static const char *const inward[] = {"allowPublicTraffic", "maskRequestHost"};
@@ -113,6 +116,9 @@ bool network_parse(struct network *n, const struct json_object *object, bool int
     n->text = xstrdup(json_object_to_json_string_ext(known, JSON_C_TO_STRING_PLAIN |
                                                                 JSON_C_TO_STRING_NOSLASHESCAPE));
     json_object_put(known);
+    if (strlen(n->text) > TEXT_MAX)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                          "validation error: network is over %d bytes long", TEXT_MAX);
     return true;
 }
 

@@ -6,14 +6,24 @@
  * As nft would write the rules:
  *
  *   table ip egress {
+ *       chain local_out {
+ *           type filter hook output priority -300;
+ *           ip daddr 127.0.0.0/8 notrack
+ *       }
+ *       chain local_in {
+ *           type filter hook prerouting priority -300;
+ *           ip daddr 127.0.0.0/8 notrack
+ *       }
  *       chain out {
  *           type nat hook output priority -100;
- *           ip daddr 127.0.0.0/8 accept
  *           ip daddr 169.254.0.21 accept
  *           meta l4proto tcp dnat to 169.254.0.22:61128
  *           udp dport 53 dnat to 169.254.0.22:61128
  *       }
  *   }
+ *
+ * Redirecting needs connections to be tracked; what stays inside is not, which is faster and keeps
+ * the host's memory out of it.
  *
  * All else finds nobody at its address, which is local, and is refused at once. There is no route
  * for IPv6 but to ::1, so that programs go on to IPv4 at once, too.
@@ -49,7 +59,17 @@ enum { LOOPBACK = 1 }; /* the index of lo, in every namespace */
 enum { BACKLOG = 256 };
 
 static const char table_name[] = "egress";
-static const char chain_name[] = "out";
+
+struct chain {
+    const char *name;
+    const char *type;
+    uint32_t hook;
+    int32_t priority;
+};
+
+static const struct chain local_out = {"local_out", "filter", NF_INET_LOCAL_OUT, NF_IP_PRI_RAW};
+static const struct chain local_in = {"local_in", "filter", NF_INET_PRE_ROUTING, NF_IP_PRI_RAW};
+static const struct chain out = {"out", "nat", NF_INET_LOCAL_OUT, NF_IP_PRI_NAT_DST};
 
 static uint32_t address(const char *text)
 {
@@ -201,12 +221,12 @@ static void send_to_gateway(struct nftnl_rule *rule)
     nftnl_rule_add_expr(rule, nat);
 }
 
-static struct nftnl_rule *new_rule(void)
+static struct nftnl_rule *new_rule(const struct chain *in)
 {
     struct nftnl_rule *rule = nftnl_rule_alloc();
 
     nftnl_rule_set_str(rule, NFTNL_RULE_TABLE, table_name);
-    nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, chain_name);
+    nftnl_rule_set_str(rule, NFTNL_RULE_CHAIN, in->name);
     nftnl_rule_set_u32(rule, NFTNL_RULE_FAMILY, NFPROTO_IPV4);
     return rule;
 }
@@ -234,29 +254,35 @@ static size_t add_table(uint8_t *request, size_t len)
     return len + message->nlmsg_len;
 }
 
-static size_t add_chain(uint8_t *request, size_t len)
+static size_t add_chain(uint8_t *request, size_t len, const struct chain *what)
 {
     struct nftnl_chain *chain = nftnl_chain_alloc();
     struct nlmsghdr *message = nftnl_nlmsg_build_hdr((char *)request + len, NFT_MSG_NEWCHAIN,
                                                      NFPROTO_IPV4, NLM_F_CREATE | NLM_F_ACK, 0);
 
     nftnl_chain_set_str(chain, NFTNL_CHAIN_TABLE, table_name);
-    nftnl_chain_set_str(chain, NFTNL_CHAIN_NAME, chain_name);
-    nftnl_chain_set_str(chain, NFTNL_CHAIN_TYPE, "nat");
-    nftnl_chain_set_u32(chain, NFTNL_CHAIN_HOOKNUM, NF_INET_LOCAL_OUT);
-    nftnl_chain_set_s32(chain, NFTNL_CHAIN_PRIO, NF_IP_PRI_NAT_DST);
+    nftnl_chain_set_str(chain, NFTNL_CHAIN_NAME, what->name);
+    nftnl_chain_set_str(chain, NFTNL_CHAIN_TYPE, what->type);
+    nftnl_chain_set_u32(chain, NFTNL_CHAIN_HOOKNUM, what->hook);
+    nftnl_chain_set_s32(chain, NFTNL_CHAIN_PRIO, what->priority);
     nftnl_chain_nlmsg_build_payload(message, chain);
     nftnl_chain_free(chain);
     return len + message->nlmsg_len;
 }
 
-static size_t add_rules(uint8_t *request, size_t len)
+static size_t add_local(uint8_t *request, size_t len, const struct chain *chain)
 {
-    struct nftnl_rule *loopback = new_rule(), *self = new_rule(), *tcp = new_rule(),
-                      *dns = new_rule();
+    struct nftnl_rule *rule = new_rule(chain);
 
-    match_target(loopback, "127.0.0.0", 1);
-    accept_it(loopback);
+    match_target(rule, "127.0.0.0", 1);
+    nftnl_rule_add_expr(rule, nftnl_expr_alloc("notrack"));
+    return add_rule(request, add_chain(request, len, chain), rule);
+}
+
+static size_t add_out(uint8_t *request, size_t len)
+{
+    struct nftnl_rule *self = new_rule(&out), *tcp = new_rule(&out), *dns = new_rule(&out);
+
     match_target(self, SANDBOX_NET_SELF, 4);
     accept_it(self);
     match_protocol(tcp, IPPROTO_TCP);
@@ -264,8 +290,7 @@ static size_t add_rules(uint8_t *request, size_t len)
     match_protocol(dns, IPPROTO_UDP);
     match_port(dns, 53);
     send_to_gateway(dns);
-    len = add_rule(request, len, loopback);
-    len = add_rule(request, len, self);
+    len = add_rule(request, add_chain(request, len, &out), self);
     len = add_rule(request, len, tcp);
     return add_rule(request, len, dns);
 }
@@ -277,8 +302,9 @@ static void compose_rules(struct sandbox_net *net)
     nftnl_batch_begin((char *)net->rules, 0);
     len += ((struct nlmsghdr *)net->rules)->nlmsg_len;
     len = add_table(net->rules, len);
-    len = add_chain(net->rules, len);
-    len = add_rules(net->rules, len);
+    len = add_local(net->rules, len, &local_out);
+    len = add_local(net->rules, len, &local_in);
+    len = add_out(net->rules, len);
     len += nftnl_batch_end((char *)net->rules + len, 0)->nlmsg_len;
     assert(len <= sizeof net->rules);
     net->rules_len = len;

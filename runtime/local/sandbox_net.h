@@ -22,7 +22,7 @@
 enum { SANDBOX_NET_PORT = 61128 }; /* beyond the ports that are given out by themselves */
 #define SANDBOX_NET_PROXY_URL "http://" SANDBOX_NET_GATEWAY ":61128"
 
-enum { SANDBOX_NET_ROUTES_MAX = 512, SANDBOX_NET_RULES_MAX = 2048 };
+enum { SANDBOX_NET_ROUTES_MAX = 512, SANDBOX_NET_RULES_MAX = 4096 };
 
 /* Composed once, at the zygote's start; replayed for each sandbox. */
 struct sandbox_net {

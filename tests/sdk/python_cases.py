@@ -31,11 +31,12 @@ async def raises(kind, call, *args, **kwargs):
 
 
 def fetch(host, headers=None):
-    """The status of a preview's answer; its name need not resolve here."""
+    """A preview's answer: status and body. Its name need not resolve here."""
     connection = http.client.HTTPConnection(ADDRESS, timeout=10)
     try:
         connection.request("GET", "/", headers={"Host": host, **(headers or {})})
-        return connection.getresponse().status
+        response = connection.getresponse()
+        return response.status, response.read()
     finally:
         connection.close()
 
@@ -281,8 +282,8 @@ async def ports(sdk, sandbox):
     await sandbox.commands.run("exec python3 -m http.server -b 127.0.0.1 8000", background=True)
     host = await sandbox.get_host(8000)
     assert host.startswith("8000-%s.localhost" % sandbox.sandbox_id), host
-    until(lambda: fetch(host) == 200)
-    assert fetch(await sandbox.get_host(8001)) == 502
+    until(lambda: fetch(host)[0] == 200)
+    assert fetch(await sandbox.get_host(8001))[0] == 502
 
 
 # --- git -----------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from e2b import (
     NotFoundException, SandboxException, SandboxNotFoundException, SandboxNotRunningException,
     SandboxQuery, SandboxState, TimeoutException,
 )
-from python_cases import fetch, raises
+from python_cases import fetch, raises, until
 
 
 async def create_and_list(sdk, sandbox):
@@ -126,7 +126,7 @@ async def lifecycle(sdk):
     assert not await filesystem.is_running()
     await filesystem.connect()
     assert await filesystem.files.read("kept") == "1"
-    assert fetch(await woken.get_host(8000)) == 200
+    assert fetch(await woken.get_host(8000))[0] == 200
     assert (await woken.get_info()).state == SandboxState.RUNNING
     for sandbox in filesystem, woken:
         assert await sandbox.kill()
@@ -169,18 +169,31 @@ async def snapshots(sdk):
         assert await s.kill()
 
 
+ECHO_HOST = """
+import http.server
+
+class Echo(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.headers["Host"].encode())
+
+http.server.HTTPServer(("127.0.0.1", 8000), Echo).serve_forever()
+"""
+
+
 async def network(sdk):
     allow_nothing = {"deny_out": lambda every: [every.all_traffic], "allow_out": ["192.0.2.1"],
                      "allow_public_traffic": False, "mask_request_host": "masked:${PORT}"}
     sandbox = await sdk.Sandbox.create(timeout=60, network=allow_nothing)
     info = (await sandbox.get_info()).network
     assert (info["deny_out"], info["allow_out"]) == (["0.0.0.0/0"], ["192.0.2.1"])
-    await sandbox.commands.run(
-        "while :; do nc -l -p 8000 -q 0 <<<$'HTTP/1.0 200 OK\r\n\r\n' >>seen; done",
-        background=True)
-    host, token = await sandbox.get_host(8000), sandbox.traffic_access_token
-    assert fetch(host) == 403
-    assert fetch(host, headers={"e2b-traffic-access-token": token}) in (200, 502)
+    await sandbox.files.write("server.py", ECHO_HOST)
+    await sandbox.commands.run("exec python3 server.py", background=True)
+    host = await sandbox.get_host(8000)
+    token = {"e2b-traffic-access-token": sandbox.traffic_access_token}
+    assert fetch(host)[0] == 403
+    until(lambda: fetch(host, token) == (200, b"masked:8000"))
 
     await sandbox.update_network({"deny_out": ["192.0.2.2"]})
     info = (await sandbox.get_info()).network
@@ -203,7 +216,7 @@ async def metrics(sdk):
     assert abs((measured[0].timestamp - begin).total_seconds()) < 60
     later = datetime.now(timezone.utc) + timedelta(seconds=5)
     assert await sdk.Sandbox.get_metrics(sandbox.sandbox_id, start=begin, end=later)
-    assert not await sandbox.get_metrics(start=begin - timedelta(hours=1), end=begin)
+    assert not await sandbox.get_metrics(start=begin - timedelta(minutes=9), end=begin - timedelta(minutes=1))
     await sandbox.kill()
 
 

@@ -53,7 +53,7 @@
  *   another one is then refused (RECORDER_FOREIGN). Without it they take any.
  *
  *   show --id=ID            prints one frame holding a sandbox.v1.Command
- *   list [--after=TOKEN] [--limit=N] [--state=NAME]… [--label=KEY=VALUE]…
+ *   list [--after=TOKEN] [--limit=N] [--in-state=NAME]… [--label=KEY=VALUE]…
  *                           prints one such frame per command, oldest first. The order is by start
  *                           time, then id; TOKEN is "<start time ns>:<id>" of the last one seen;
  *                           args and env_names are cut after 4096 bytes each, so that a page is

@@ -25,6 +25,7 @@ struct client {
     bool dead;               /* to be freed between rounds */
     bool attached, progress; /* a follower; one that KEEP_UP waits for */
     bool waiting;
+    bool waits_for_exit;
     uint64_t next_seq; /* the event it wants next */
     int64_t moved_ns;  /* when it last advanced */
     struct input input;
@@ -87,6 +88,15 @@ static void on_wait(struct client *c, uint64_t seq)
     c->waiting = true;
     if (seq <= last_seq)
         wake(c, last_seq);
+}
+
+static void on_wait_exited(struct client *c)
+{
+    struct writer *w = c->clients->writer;
+
+    c->waits_for_exit = true;
+    if (w->exited)
+        wake(c, journal_file_last_seq(&w->journal));
 }
 
 static void on_status(struct client *c)
@@ -173,6 +183,11 @@ static void on_packet(struct client *c, const struct control_packet *p)
         break;
     case CONTROL_WAIT:
         on_wait(c, p->m.seq);
+        break;
+    case CONTROL_WAIT_EXITED:
+        on_wait_exited(c);
+        break;
+    case CONTROL_WAIT_CLOSED:
         break;
     case CONTROL_STATUS:
         on_status(c);
@@ -291,6 +306,16 @@ struct journal_readers clients_readers(const struct clients *c)
             readers.slowest = client->next_seq;
     }
     return readers;
+}
+
+void clients_wake_exited(struct clients *c)
+{
+    LIST_FOR_EACH (node, &c->list) {
+        struct client *client = container_of(node, struct client, link);
+
+        if (client->waits_for_exit)
+            wake(client, journal_file_last_seq(&c->writer->journal));
+    }
 }
 
 void clients_wake(struct clients *c, uint64_t last_seq)

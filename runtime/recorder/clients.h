@@ -26,5 +26,8 @@ struct journal_readers clients_readers(const struct clients *c);
 /* Tells those that wait for it that there is something new. */
 void clients_wake(struct clients *c, uint64_t last_seq);
 
+/* Tells those that wait for it that the command exited. */
+void clients_wake_exited(struct clients *c);
+
 /* Frees those that are gone. Between rounds of the loop only. */
 void clients_sweep(struct clients *c);

@@ -15,10 +15,12 @@
 
 enum control_kind {
     /* Of followers, which stay connected. */
-    CONTROL_ATTACH = 1,   /* seq: the next event wanted; flags: CONTROL_PROGRESS */
-    CONTROL_POSITION = 2, /* seq: the next event wanted; it moved */
-    CONTROL_WAIT = 3,     /* seq: the event waited for; answered once, when it is there */
-    CONTROL_WAKE = 4,     /* the answer; seq: the last event */
+    CONTROL_ATTACH = 1,      /* seq: the next event wanted; flags: CONTROL_PROGRESS */
+    CONTROL_POSITION = 2,    /* seq: the next event wanted; it moved */
+    CONTROL_WAIT = 3,        /* seq: the event waited for; answered once, when it is there */
+    CONTROL_WAKE = 4,        /* the answer; seq: the last event */
+    CONTROL_WAIT_EXITED = 5, /* answered with WAKE when the command exited */
+    CONTROL_WAIT_CLOSED = 6, /* not answered: the connection ends when it is closed */
 
     /* Of verbs: each is answered by one CONTROL_RESULT. */
     CONTROL_ACK = 16,      /* seq */

@@ -15,6 +15,7 @@
 #include "runtime/recorder/meta.h"
 #include "runtime/recorder/output.h"
 #include "runtime/recorder/reader.h"
+#include "runtime/recorder/retention.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -103,7 +104,7 @@ static void pass(struct follower *f, const struct journal_event *e)
 {
     const struct reader *r = &f->reader;
 
-    if (f->run_len > 0 && f->run + f->run_len != r->frame)
+    if (buf_len(&f->made) > 0 || (f->run_len > 0 && f->run + f->run_len != r->frame))
         flush(f);
     if (f->run_len == 0)
         f->run = r->frame;
@@ -117,7 +118,7 @@ static bool take(struct follower *f, const struct journal_event *e, struct statu
     if (view_is_plain(&f->view) && e->seq >= f->view.from) {
         pass(f, e);
     } else {
-        if (buf_room(&f->made) < VIEW_ROOM)
+        if (f->run_len > 0 || buf_room(&f->made) < VIEW_ROOM)
             flush(f);
         if (!view_take(&f->view, e, f->reader.frame, f->reader.frame_len, &f->made))
             return corrupt(st);
@@ -250,12 +251,12 @@ static void find_start(struct follower *f, const struct meta *m)
         .since_ns = o->view.since_ns,
         .before_ns = o->view.before_ns,
     };
-    struct tail_place place = {.first_seq = 1, .whole_seq = 1};
+    struct tail_place place = {.first_seq = 1};
 
     if (o->tail != TAIL_NONE)
         tail_find(f->dir, &tail, &place);
     view_init(&f->view, &o->view, place.first_seq > o->from ? place.first_seq : o->from, m->format);
-    if (place.whole_seq > o->from)
+    if (o->tail != TAIL_NONE)
         f->view.tail = place;
     f->view.told = o->from - 1;
     reader_init(&f->reader, f->dir, f->view.from, m->start_ns);
@@ -296,6 +297,9 @@ bool follow(int dir, const struct follow_options *o, struct status *st)
         return false;
     if (m.format > META_FORMAT)
         return fault(st, RECORDER_INTERNAL, "the command was recorded by a newer recorder");
+    if (!o->attached && o->from == 1 && retention_is_expired(dir))
+        return fault(st, RECORDER_EXPIRED,
+                     "its output was removed; how it ended is still to be seen");
     signal(SIGPIPE, SIG_IGN);
     output_init(&f.out, STDOUT_FILENO);
     /* The writer holds back what is to be read before it is looked for; what a tail starts with is

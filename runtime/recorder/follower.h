@@ -15,6 +15,7 @@ struct follow_options {
     uint64_t tail_amount;
     struct view_options view;
     bool progress; /* KEEP_UP waits for it */
+    bool attached; /* it stands for a run: of a record that was removed, the end is what counts */
 };
 
 /* dir: the command's directory. */

@@ -255,6 +255,7 @@ bool journal_file_closed(struct journal_file *j, struct end_record *end)
         return false;
     end->last_seq = j->next_seq++;
     end->closed_ns = j->last_ns;
+    end->bytes_total = j->bytes;
     return true;
 }
 

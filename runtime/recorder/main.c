@@ -12,7 +12,9 @@
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/follower.h"
 #include "runtime/recorder/request.h"
+#include "runtime/recorder/retention.h"
 #include "runtime/recorder/show.h"
+#include "runtime/recorder/wait.h"
 #include "runtime/recorder/writer.h"
 
 #include <string.h>
@@ -128,6 +130,7 @@ static bool do_run(const struct state *s, const struct request *r, struct status
         unlink(r->spec);
         return false;
     }
+    options.attached = true;
     return claim_and_start(s, r, &dir, st) && follow(dir, &options, st);
 }
 
@@ -145,7 +148,44 @@ static bool do_show(const struct state *s, const struct request *r, struct statu
 
 static bool do_list(const struct state *s, const struct request *r, struct status *st)
 {
-    return show_list(s, r->after, (size_t)r->limit, st);
+    const struct show_filter filter = {
+        .states = r->states.at,
+        .n_states = r->states.n,
+        .labels = r->labels.at,
+        .n_labels = r->labels.n,
+    };
+
+    return show_list(s, r->after, (size_t)r->limit, &filter, st);
+}
+
+static bool do_wait(const struct state *s, const struct request *r, struct status *st)
+{
+    bool closed = strcmp(r->until, "closed") == 0;
+    AUTO_CLOSE int dir = -1;
+
+    if (!closed && strcmp(r->until, "exited") != 0)
+        return fault(st, RECORDER_USAGE, "--until is exited or closed");
+    return state_open_command(s, r->id, &dir, st) && wait_for_end(dir, closed, r->timeout_ms, st) &&
+           do_show(s, r, st);
+}
+
+static bool do_prune(const struct state *s, const struct request *r, struct status *st)
+{
+    struct retention_result done;
+    struct retention keep;
+
+    retention_read(s, &keep);
+    if (r->max_commands >= 0)
+        keep.max_commands = (uint64_t)r->max_commands;
+    if (r->max_bytes >= 0)
+        keep.max_bytes = (uint64_t)r->max_bytes;
+    if (r->max_age_ms >= 0)
+        keep.max_age_ms = r->max_age_ms;
+    if (r->set && !retention_write(s, &keep, st))
+        return false;
+    retention_apply(s, &keep, &done);
+    printf("%llu %llu\n", (unsigned long long)done.removed, (unsigned long long)done.freed_bytes);
+    return true;
 }
 
 static bool do_setup(const struct state *s, const struct request *r, struct status *st)
@@ -191,6 +231,8 @@ static const struct verb verbs[] = {
     {"ack", drive_ack, NEEDS_ID | NEEDS_SEQ},
     {"show", do_show, NEEDS_ID},
     {"list", do_list, 0},
+    {"wait", do_wait, NEEDS_ID},
+    {"prune", do_prune, 0},
     {"version", do_version, NEEDS_NO_STATE},
 };
 
@@ -205,6 +247,8 @@ static const char MORE[] =
     "  ack      acknowledge the events of --id up to --seq\n"
     "  show     print what is known of --id, as a sandbox.v1.Command\n"
     "  list     the same for all commands, oldest first\n"
+    "  wait     wait for the end of --id, then show it\n"
+    "  prune    remove the output of closed commands, the oldest first\n"
     "  version  print the version, and that of the journal\n";
 
 static bool check_needs(const struct verb *v, const struct request *r, struct status *st)
@@ -250,6 +294,9 @@ int main(int argc, char **argv)
         .tail_events = -1,
         .tail_lines = -1,
         .tail_bytes = -1,
+        .max_commands = -1,
+        .max_bytes = -1,
+        .max_age_ms = -1,
     };
     const struct option options[] = {
         {"state", 0, NULL, OPTION_STRING, &r.state, "DIR",
@@ -291,6 +338,18 @@ int main(int argc, char **argv)
         {"after", 0, NULL, OPTION_STRING, &r.after, "TOKEN",
          "The last command seen: its start time in ns, a colon, its id."},
         {"limit", 0, NULL, OPTION_INT, &r.limit, "N", "At most so many commands."},
+        {"in-state", 0, NULL, OPTION_STRINGS, &r.states, "NAME",
+         "Only commands that are starting, running, exited or closed. May be repeated."},
+        {"label", 0, NULL, OPTION_STRINGS, &r.labels, "KEY=VALUE",
+         "Only commands with this label. May be repeated."},
+        {"timeout-ms", 0, NULL, OPTION_INT, &r.timeout_ms, "N", "How long to wait."},
+        {"max-commands", 0, NULL, OPTION_INT, &r.max_commands, "N",
+         "Keep the output of so many closed commands. 0: 1000."},
+        {"max-bytes", 0, NULL, OPTION_INT, &r.max_bytes, "N",
+         "Keep so much of their output. 0: 1 GiB."},
+        {"max-age-ms", 0, NULL, OPTION_INT, &r.max_age_ms, "N",
+         "Keep none that closed longer ago. 0: no limit."},
+        {"set", 0, NULL, OPTION_BOOL, &r.set, NULL, "Keep these limits from now on."},
         {NULL},
     };
     const struct program program = {

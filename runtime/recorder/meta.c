@@ -212,6 +212,7 @@ bool end_write(int dir, const struct end_record *e)
     end = pb_put_uint(end, 5, (uint64_t)e->closed_ns);
     end = pb_put_uint(end, 6, e->input_offset);
     end = pb_put_uint(end, 7, e->input_eof);
+    end = pb_put_uint(end, 8, e->bytes_total);
     return file_write(dir, "end", bytes, (size_t)(end - bytes));
 }
 
@@ -245,6 +246,8 @@ bool end_read(int dir, struct end_record *ret)
             ret->input_offset = f.value;
         if (f.number == 7)
             ret->input_eof = f.value != 0;
+        if (f.number == 8)
+            ret->bytes_total = f.value;
     }
     if (r.malformed || journal_parse(ret->exited, ret->exited_len, &e, &len) != JOURNAL_FRAME ||
         len != ret->exited_len || e.kind != JOURNAL_EXITED || e.seq != ret->exited_seq)

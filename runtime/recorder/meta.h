@@ -68,6 +68,7 @@ struct end_record {
     uint64_t bytes_before; /* output of the command before its exit */
     uint64_t last_seq;     /* of `closed`; 0 while something may follow */
     int64_t closed_ns;
+    uint64_t bytes_total;  /* output, up to `closed` */
     uint64_t input_offset; /* bytes of input that the command took */
     bool input_eof;        /* and its end */
 };

@@ -111,6 +111,24 @@ static const struct segment *later_segment(const struct reader *r, const struct 
     return NULL;
 }
 
+/*
+ * Nothing is left: the record was removed, while it was read or before. What is known of its end
+ * stands for it. A writer never removes its newest segment, so this is no other case.
+ */
+static bool skip_to_end(struct reader *r)
+{
+    struct end_record end;
+
+    if (!end_read(r->dir, &end) || end.last_seq < r->next_seq || end.last_seq < r->from)
+        return false;
+    skip_to(r, end.last_seq, end.bytes_total);
+    r->next_seq = end.last_seq + 1;
+    r->segment_first = end.last_seq + 1; /* behind everything there was */
+    r->last_ns = end.closed_ns > r->last_ns ? end.closed_ns : r->last_ns;
+    add_made(r, journal_encode_closed(r->made.frames[r->made.n], end.last_seq, r->last_ns));
+    return true;
+}
+
 /* Tries a later segment. True: something was done, read on. */
 static bool enter_later(struct reader *r)
 {
@@ -119,10 +137,12 @@ static bool enter_later(struct reader *r)
 
     segments_list(r->dir, &s);
     later = later_segment(r, &s);
-    if (later == NULL)
+    if (later == NULL && s.n > 0)
         return false;
-    if (r->fd >= 0 && !r->looked_again && later->first_seq != r->next_seq)
+    if (r->fd >= 0 && !r->looked_again && (later == NULL || later->first_seq != r->next_seq))
         return r->looked_again = true;
+    if (later == NULL)
+        return skip_to_end(r);
     if (later->first_seq > r->next_seq) {
         skip_to(r, later->first_seq, later->bytes_before);
     } else { /* it appeared after start() had looked */

@@ -6,7 +6,7 @@
 
 #include "runtime/recorder/segments.h"
 
-enum { READER_MADE_MAX = 3 };
+enum { READER_MADE_MAX = 4 };
 
 enum reader_step {
     READER_EVENT,   /* *ret, and its frame in reader.frame */

@@ -20,13 +20,16 @@
 /* sandbox.v1.Command.State */
 enum { STATE_STARTING = 1, STATE_RUNNING = 2, STATE_EXITED = 3, STATE_CLOSED = 4 };
 
+enum { LABEL_MAX = 64 * 1024 };
+
 struct view {
     struct meta meta;
     struct end_record end;
     bool ended;
     struct pid_record pid;
-    uint64_t first_seq, last_seq, acked_seq, size;
-    bool blocked;
+    uint64_t first_seq, last_seq, acked_seq, size, input_offset;
+    struct terminal_size terminal;
+    bool blocked, expired;
 };
 
 static void view_deinit(struct view *v)
@@ -40,12 +43,17 @@ static bool ask_writer(int dir, struct view *v)
     static struct control_packet answer;
     AUTO_CLOSE int fd = control_connect(dir);
     struct control_message m = {.kind = CONTROL_STATUS};
+    struct control_details details;
 
     if (fd < 0 || !control_ask(fd, &m, NULL, &answer))
         return false;
     v->last_seq = answer.m.seq;
     v->acked_seq = answer.m.value;
     v->blocked = (answer.m.flags & CONTROL_BLOCKED) != 0;
+    if (answer.m.data_len >= sizeof(details)) { /* else the writer is older */
+        memcpy(&details, answer.data, sizeof(details));
+        v->input_offset = details.input_offset;
+    }
     return true;
 }
 
@@ -58,6 +66,7 @@ static void look_at_segments(int dir, struct view *v)
         v->size += s.list[i].size;
     if (s.n > 0 && s.list[0].first_seq <= v->last_seq)
         v->first_seq = s.list[0].first_seq;
+    v->expired = s.n == 0 && v->ended && v->end.last_seq != 0;
 }
 
 /* Asks the writer, or sees to it that none is needed. A writer that starts or ends is waited for.
@@ -89,6 +98,9 @@ static bool look(int dir, struct view *v, struct status *st)
     v->ended = end_read(dir, &v->end);
     if (v->ended && v->end.last_seq != 0)
         v->last_seq = v->end.last_seq;
+    if (v->ended)
+        v->input_offset = v->end.input_offset;
+    v->terminal = size_read(dir, &v->meta);
     look_at_segments(dir, v);
     return true;
 }
@@ -141,6 +153,30 @@ static bool add_list(struct buf *b, uint32_t number, char *const *list, size_t r
     return true;
 }
 
+/* "key=value" pairs as the entries of a map. */
+static bool add_map(struct buf *b, uint32_t number, char *const *list)
+{
+    for (size_t i = 0; list != NULL && list[i] != NULL; i++) {
+        AUTO(buf_deinit) struct buf entry = BUF_INIT(LABEL_MAX);
+        size_t key = strcspn(list[i], "=");
+
+        if (!pb_add_bytes(&entry, 1, list[i], key) || list[i][key] == '\0' ||
+            !add_text(&entry, 2, list[i] + key + 1) ||
+            !pb_add_element(b, number, buf_data(&entry), buf_len(&entry)))
+            return false;
+    }
+    return true;
+}
+
+static bool add_size(struct buf *b, uint32_t number, const struct view *v)
+{
+    AUTO(buf_deinit) struct buf size = BUF_INIT(32);
+
+    return !v->meta.terminal ||
+           (pb_add_uint(&size, 1, v->terminal.cols) && pb_add_uint(&size, 2, v->terminal.rows) &&
+            pb_add_element(b, number, buf_data(&size), buf_len(&size)));
+}
+
 static bool encode(const struct view *v, size_t room, struct buf *b)
 {
     const struct meta *m = &v->meta;
@@ -152,28 +188,32 @@ static bool encode(const struct view *v, size_t room, struct buf *b)
            pb_add_uint(b, 12, v->last_seq) && pb_add_uint(b, 13, v->size) &&
            pb_add_uint(b, 14, m->overflow) && pb_add_uint(b, 15, v->blocked) &&
            pb_add_uint(b, 16, v->acked_seq) && pb_add_bytes(b, 17, m->digest, m->digest_len) &&
-           pb_add_uint(b, 18, m->protected);
+           pb_add_uint(b, 18, m->protected) && add_map(b, 19, m->labels) && add_size(b, 20, v) &&
+           pb_add_uint(b, 21, v->input_offset) && pb_add_uint(b, 22, v->expired);
 }
 
 /* Appends one frame; of its lists at most room bytes each. */
-static bool add_command(const struct state *s, const char *id, size_t room, struct buf *to,
-                        struct status *st)
+static bool add_view(const struct view *v, size_t room, struct buf *to, struct status *st)
 {
     AUTO(buf_deinit) struct buf message = BUF_INIT(SHOW_MAX);
-    AUTO(view_deinit) struct view v = {.blocked = false};
-    AUTO_CLOSE int dir = -1;
 
-    if (!state_open_command(s, id, &dir, st) || !look(dir, &v, st))
-        return false;
-    if (!encode(&v, room, &message) ||
-        !pb_add_element(to, 1, buf_data(&message), buf_len(&message)))
+    if (!encode(v, room, &message) || !pb_add_element(to, 1, buf_data(&message), buf_len(&message)))
         return fault(st, RECORDER_INTERNAL, "the command is too large to be shown");
     return true;
 }
 
+static bool look_for(const struct state *s, const char *id, struct view *v, struct status *st)
+{
+    AUTO_CLOSE int dir = -1;
+
+    return state_open_command(s, id, &dir, st) && look(dir, v, st);
+}
+
 bool show_command(const struct state *s, const char *id, struct buf *to, struct status *st)
 {
-    return add_command(s, id, META_MAX, to, st);
+    AUTO(view_deinit) struct view v = {.blocked = false};
+
+    return look_for(s, id, &v, st) && add_view(&v, META_MAX, to, st);
 }
 
 /* --- lists --- */
@@ -187,6 +227,7 @@ struct entry {
 
 struct entries {
     const struct state *state;
+    const struct show_filter *filter;
     struct entry *list; /* owned */
     size_t n;
 };
@@ -194,6 +235,29 @@ struct entries {
 static void entries_deinit(struct entries *e)
 {
     free(e->list);
+}
+
+static bool has_labels(const struct meta *m, const struct show_filter *f)
+{
+    for (size_t i = 0; i < f->n_labels; i++) {
+        char *const *label = m->labels;
+
+        while (label != NULL && *label != NULL && strcmp(*label, f->labels[i]) != 0)
+            label++;
+        if (label == NULL || *label == NULL)
+            return false;
+    }
+    return true;
+}
+
+static bool is_in_state(const struct view *v, const struct show_filter *f)
+{
+    static const char *const names[] = {"", "starting", "running", "exited", "closed"};
+
+    for (size_t i = 0; i < f->n_states; i++)
+        if (strcmp(f->states[i], names[state_of(v)]) == 0)
+            return true;
+    return f->n_states == 0;
 }
 
 static bool add_entry(void *arg, const char *name)
@@ -204,7 +268,7 @@ static bool add_entry(void *arg, const char *name)
     struct status ignored;
 
     if (!id_is_valid(name) || !state_open_command(e->state, name, &dir, &ignored) ||
-        !meta_read(dir, &m, &ignored))
+        !meta_read(dir, &m, &ignored) || !has_labels(&m, e->filter))
         return true;
     if ((e->n & (e->n + 1)) == 0)
         e->list = xrealloc(e->list, 2 * (e->n + 1) * sizeof(*e->list));
@@ -234,9 +298,10 @@ static bool parse_token(const char *token, struct entry *ret, struct status *st)
     return true;
 }
 
-bool show_list(const struct state *s, const char *after, size_t limit, struct status *st)
+bool show_list(const struct state *s, const char *after, size_t limit,
+               const struct show_filter *filter, struct status *st)
 {
-    AUTO(entries_deinit) struct entries entries = {.state = s};
+    AUTO(entries_deinit) struct entries entries = {.state = s, .filter = filter};
     struct entry last = {.start_ns = -1};
 
     if (after != NULL && !parse_token(after, &last, st))
@@ -246,12 +311,17 @@ bool show_list(const struct state *s, const char *after, size_t limit, struct st
         qsort(entries.list, entries.n, sizeof(*entries.list), by_age);
     for (size_t i = 0; i < entries.n && limit > 0; i++) {
         AUTO(buf_deinit) struct buf frame = BUF_INIT(SHOW_MAX + 64);
+        AUTO(view_deinit) struct view v = {.blocked = false};
         struct status ignored;
 
         if (by_age(&entries.list[i], &last) <= 0)
             continue;
-        if (!add_command(s, entries.list[i].id, LIST_ROOM, &frame, &ignored))
-            continue; /* removed meanwhile, or damaged: `show` says how */
+        if (!look_for(s, entries.list[i].id, &v, &ignored))
+            continue; /* damaged: `show` says how */
+        if (!is_in_state(&v, filter))
+            continue;
+        if (!add_view(&v, LIST_ROOM, &frame, st))
+            return false;
         if (!write_all(STDOUT_FILENO, buf_data(&frame), buf_len(&frame)))
             return fault_errno(st, "the list cannot be written");
         limit--;

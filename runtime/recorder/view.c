@@ -13,7 +13,6 @@ enum { FORMAT_WITH_LINES = 2 };
 void view_init(struct view *v, const struct view_options *o, uint64_t from, uint32_t format)
 {
     *v = (struct view){.o = o, .from = from, .seen = from - 1, .told = from - 1};
-    v->tail.whole_seq = v->tail.first_seq = from;
     /* An older record does not say where its last lines end: it is shown as it is. */
     if (o->lines && format >= FORMAT_WITH_LINES)
         v->lines = xcalloc(1, sizeof(*v->lines));
@@ -53,7 +52,7 @@ bool view_is_plain(const struct view *v)
     const struct view_options *o = v->o;
 
     return !o->text && v->lines == NULL && o->streams == TAIL_ALL_STREAMS && o->since_ns == 0 &&
-           o->before_ns == 0 && o->limit_bytes == 0 && v->tail.whole_seq <= v->from;
+           o->before_ns == 0 && o->limit_bytes == 0 && v->seen >= v->tail.whole_seq;
 }
 
 static void note(struct view *v, const struct journal_event *e)

@@ -19,7 +19,7 @@ struct view_options {
 struct view {
     const struct view_options *o; /* borrowed */
     uint64_t from;                /* the first event wanted */
-    struct tail_place tail;       /* the start may be within events */
+    struct tail_place tail;       /* the start may be within events; all 0: it is not */
     struct lines *lines;          /* owned; NULL without */
     struct text text;
     uint64_t seen;   /* the last event that was considered */

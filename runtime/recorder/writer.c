@@ -12,6 +12,7 @@
 #include "runtime/recorder/control.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/proc.h"
+#include "runtime/recorder/retention.h"
 #include "runtime/recorder/terminal.h"
 
 #include <errno.h>
@@ -260,6 +261,7 @@ static bool write_exited(struct writer *w, const struct journal_exit *exit)
     w->end.input_offset = w->input.offset;
     w->end.input_eof = w->input.eof;
     end_write(w->dir, &w->end);
+    clients_wake_exited(&w->clients);
     return true;
 }
 
@@ -599,6 +601,21 @@ void writer_run(const struct claim *c, struct command_spec *s)
     free(w);
 }
 
+/* A closed command is one more to keep: an older one may have to go. */
+static void prune(int dir)
+{
+    AUTO(state_deinit) struct state s = STATE_INIT;
+    struct retention_result ignored;
+    struct retention r;
+
+    s.commands = openat(dir, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    s.dir = openat(dir, "../..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (s.commands < 0 || s.dir < 0)
+        return;
+    retention_read(&s, &r);
+    retention_apply(&s, &r, &ignored);
+}
+
 /* --- its process --- */
 
 /* Only what the claim holds stays open. */
@@ -633,6 +650,8 @@ bool writer_start(const struct claim *c, struct command_spec *s, struct status *
         if (chdir("/") != 0)
             _exit(1);
         writer_run(c, s);
+        close(c->lock); /* now anyone may remove it */
+        prune(c->dir);
         _exit(0);
     }
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {

@@ -21,11 +21,20 @@ static bool all_text(char *const *items, size_t n)
     return true;
 }
 
+static bool labels_are_text(const Sandbox__V1__Command *c)
+{
+    for (size_t i = 0; i < c->n_labels; i++) {
+        if (!is_text(c->labels[i]->key) || !is_text(c->labels[i]->value))
+            return false;
+    }
+    return true;
+}
+
 static bool is_clean(const Sandbox__V1__Command *c)
 {
     return is_text(c->command_id) && is_text(c->cwd) && is_text(c->user) &&
            all_text(c->args, c->n_args) && all_text(c->env_names, c->n_env_names) &&
-           (c->exited == NULL || is_text(c->exited->message));
+           labels_are_text(c) && (c->exited == NULL || is_text(c->exited->message));
 }
 
 void command_frames_deinit(struct command_frames *f)

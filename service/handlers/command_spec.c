@@ -19,6 +19,10 @@ enum {
     ARG_BYTES_MAX = 128 * 1024 - 1, /* the kernel's MAX_ARG_STRLEN */
     ARGS_BYTES_MAX = 1024 * 1024,
     GRACE_MS = 5000,
+    GRACE_MAX_MS = 3600 * 1000,
+    IDLE_MIN_MS = 100,
+    MEMORY_MIN = 16 * 1024 * 1024,
+    OPEN_FILES_MIN = 8,
 };
 
 #define JOURNAL_BYTES_DEFAULT (UINT64_C(64) << 20)
@@ -32,6 +36,8 @@ struct parts {
     size_t n_args;
     char **envs; /* each owned */
     size_t n_envs;
+    char **labels; /* each owned */
+    size_t n_labels;
 };
 
 static void parts_deinit(struct parts *p)
@@ -39,6 +45,9 @@ static void parts_deinit(struct parts *p)
     for (size_t i = 0; i < p->n_envs; i++)
         free(p->envs[i]);
     free(p->envs);
+    for (size_t i = 0; i < p->n_labels; i++)
+        free(p->labels[i]);
+    free(p->labels);
     free(p->args);
 }
 
@@ -137,7 +146,6 @@ static bool take_limits(const Sandbox__V1__RunCommandRequest *r, Recorder__V1__C
                                                  1, TIMEOUT_MAX_MS, &timeout_ms, st))
         return false;
     spec->timeout_ms = (uint64_t)timeout_ms;
-    spec->grace_ms = GRACE_MS;
     spec->max_journal_bytes =
         r->max_journal_bytes != 0 ? r->max_journal_bytes : JOURNAL_BYTES_DEFAULT;
     if (spec->max_journal_bytes < JOURNAL_BYTES_MIN || spec->max_journal_bytes > JOURNAL_BYTES_MAX)
@@ -153,6 +161,72 @@ static bool take_limits(const Sandbox__V1__RunCommandRequest *r, Recorder__V1__C
     return true;
 }
 
+static bool take_times(const Sandbox__V1__RunCommandRequest *r, Recorder__V1__CommandSpec *spec,
+                       struct status *st)
+{
+    int64_t idle_ms = 0, grace_ms = GRACE_MS;
+
+    if (r->idle_timeout != NULL &&
+        !validate_duration("idle_timeout", r->idle_timeout->seconds, r->idle_timeout->nanos,
+                           IDLE_MIN_MS, TIMEOUT_MAX_MS, &idle_ms, st))
+        return false;
+    if (r->kill_grace != NULL &&
+        !validate_duration("kill_grace", r->kill_grace->seconds, r->kill_grace->nanos, 1,
+                           GRACE_MAX_MS, &grace_ms, st))
+        return false;
+    spec->idle_timeout_ms = (uint64_t)idle_ms;
+    spec->grace_ms = (uint64_t)grace_ms;
+    return true;
+}
+
+static bool take_terminal(const Sandbox__V1__RunCommandRequest *r, Recorder__V1__CommandSpec *spec,
+                          struct status *st)
+{
+    if (r->pty == NULL)
+        return true;
+    spec->terminal = true;
+    spec->stdin = false; /* it has one in any case */
+    return validate_terminal("pty", r->pty, &spec->cols, &spec->rows, st);
+}
+
+/* What one process may use. */
+static bool take_resources(const Sandbox__V1__ResourceLimits *l, Recorder__V1__CommandSpec *spec,
+                           struct status *st)
+{
+    int64_t cpu_ms = 0;
+
+    if (l == NULL)
+        return true;
+    if (l->memory_bytes != 0 && l->memory_bytes < MEMORY_MIN)
+        return status_bad_field(st, INVALID_FIELD, "limits.memory_bytes",
+                                "limits.memory_bytes must be at least 16 MiB");
+    if (l->open_files != 0 && l->open_files < OPEN_FILES_MIN)
+        return status_bad_field(st, INVALID_FIELD, "limits.open_files",
+                                "limits.open_files must be at least %d", OPEN_FILES_MIN);
+    if (l->cpu_time != NULL &&
+        !validate_duration("limits.cpu_time", l->cpu_time->seconds, l->cpu_time->nanos, 1,
+                           TIMEOUT_MAX_MS, &cpu_ms, st))
+        return false;
+    spec->limit_memory = l->memory_bytes;
+    spec->limit_cpu = (uint64_t)(cpu_ms + 999) / 1000;
+    spec->limit_files = l->open_files;
+    spec->limit_processes = l->processes;
+    spec->limit_file_size = l->file_size_bytes;
+    return true;
+}
+
+/* Sorted, as a list that is the same for the same labels. */
+static bool take_labels(const Sandbox__V1__RunCommandRequest *r, struct parts *p, struct status *st)
+{
+    if (!validate_labels(r->labels, r->n_labels, st))
+        return false;
+    p->labels = xcalloc(r->n_labels, sizeof(char *));
+    for (size_t i = 0; i < r->n_labels; i++)
+        p->labels[p->n_labels++] = xasprintf("%s=%s", r->labels[i]->key, r->labels[i]->value);
+    qsort(p->labels, p->n_labels, sizeof(char *), by_text);
+    return true;
+}
+
 /* The serialized spec without id, sandbox and digest is what is digested: every field is in it. */
 static void digest_spec(const Recorder__V1__CommandSpec *spec, uint8_t digest[COMMAND_DIGEST_LEN])
 {
@@ -160,6 +234,7 @@ static void digest_spec(const Recorder__V1__CommandSpec *spec, uint8_t digest[CO
 
     bare.command_id = bare.sandbox_id = (char *)protobuf_c_empty_string;
     bare.digest = (ProtobufCBinaryData){0};
+    bare.n_labels = 0; /* a name for it, not a part of it */
 
     size_t len = recorder__v1__command_spec__get_packed_size(&bare);
     AUTO_FREE uint8_t *bytes = xmalloc(len);
@@ -190,7 +265,9 @@ bool command_spec_make(const Sandbox__V1__RunCommandRequest *request, const char
     Recorder__V1__CommandSpec spec = RECORDER__V1__COMMAND_SPEC__INIT;
 
     if (!take_command(request, &parts, st) || !take_envs(request, &parts, st) ||
-        !take_limits(request, &spec, st) || !validate_user("user", request->user, st) ||
+        !take_labels(request, &parts, st) || !take_limits(request, &spec, st) ||
+        !take_times(request, &spec, st) || !take_terminal(request, &spec, st) ||
+        !take_resources(request->limits, &spec, st) || !validate_user("user", request->user, st) ||
         (request->cwd[0] != '\0' && !validate_path("cwd", request->cwd, st)))
         return false;
     spec.command_id = (char *)command_id;
@@ -199,6 +276,8 @@ bool command_spec_make(const Sandbox__V1__RunCommandRequest *request, const char
     spec.n_args = parts.n_args;
     spec.envs = parts.envs;
     spec.n_envs = parts.n_envs;
+    spec.labels = parts.labels;
+    spec.n_labels = parts.n_labels;
     spec.cwd = request->cwd;
     spec.user = request->user;
     digest_spec(&spec, ret_digest);

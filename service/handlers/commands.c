@@ -1,21 +1,18 @@
 /*
- * GetCommand, ListCommands, SendInput, SignalCommand and AckLogs: each runs one verb of the
- * recorder in the sandbox and turns what it printed into the response. What it printed comes out of
- * the sandbox, so it is checked like any other input. All on the call's worker.
+ * GetCommand, ListCommands, WaitCommand and PruneCommands: what is known of commands, and what is
+ * kept of it. Each is a verb of the recorder. All on the call's worker.
  */
 #include "service/handlers/commands.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/clock.h"
 #include "common/base/list.h"
 #include "common/base/mem.h"
 #include "sandbox/v1/commands.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/handlers/command_frames.h"
-#include "service/handlers/input_spec.h"
-#include "service/handlers/not_yet.h"
-#include "service/handlers/operation.h"
-#include "service/handlers/recorder_result.h"
-#include "service/handlers/validate.h"
+#include "service/handlers/log_view.h"
+#include "service/handlers/verb.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,86 +21,28 @@
 
 enum {
     INVALID_FIELD = SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD,
-    INPUT_BYTES_MAX = 1024 * 1024,
     PAGE_MAX = 100,
-    SIGNAL_MAX = 64,
 };
-
-/* One verb on its way. */
-struct verb {
-    struct operation o;
-    struct e2b_output output;
-    char command_id[VALIDATE_ID_MAX + 1];
-    size_t page_size;               /* of ListCommands */
-    void (*answer)(struct verb *v); /* the verb went well: v->output holds what it printed */
-};
-
-static void verb_release(struct operation *o)
-{
-    struct verb *v = container_of(o, struct verb, o);
-
-    free(v->output.out);
-    free(v);
-}
-
-/* The verb ran; how it went is in its exit code. */
-static void verb_answer(struct operation *o)
-{
-    struct verb *v = container_of(o, struct verb, o);
-    struct status st;
-
-    if (recorder_result(&v->output, v->command_id, NULL, &st) == RECORDER_RESULT_OK)
-        v->answer(v);
-    else
-        call_finish(o->call, &st);
-}
-
-static struct verb *verb_new(struct call *c, const char *command_id, void (*answer)(struct verb *v))
-{
-    struct verb *v = xcalloc(1, sizeof(*v));
-
-    v->o.answer = verb_answer;
-    v->o.release = verb_release;
-    v->answer = answer;
-    snprintf(v->command_id, sizeof(v->command_id), "%s", command_id);
-    operation_begin(&v->o, c);
-    return v;
-}
-
-static void verb_start(struct verb *v, const char *sandbox_id, const char *const *args,
-                       const uint8_t *spec, size_t spec_len, bool idempotent)
-{
-    e2b_verb(operation_e2b(&v->o), &v->o.op, sandbox_id, args, spec, spec_len, idempotent,
-             &v->output);
-}
-
-static bool check_ids(const char *sandbox_id, const char *command_id, struct status *st)
-{
-    return validate_id("sandbox_id", sandbox_id, st) && validate_id("command_id", command_id, st);
-}
-
-static void finish_corrupt(struct verb *v, const char *what)
-{
-    struct status st;
-
-    status_set(&st, CODE_DATA_LOSS, SANDBOX__V1__ERROR_REASON__ERROR_REASON_JOURNAL_CORRUPT,
-               "the recorder's %s does not hold together: it was changed from inside the sandbox",
-               what);
-    call_finish(v->o.call, &st);
-}
 
 /* --- GetCommand --- */
+
+/* The one command that a verb printed; false: the call was ended. */
+static bool read_command(struct verb *v, struct command_frames *frames)
+{
+    if (command_frames_read(frames, v->output.out, v->output.out_len) && frames->n_items == 1 &&
+        strcmp(frames->items[0]->command_id, v->command_id) == 0)
+        return true;
+    verb_finish_corrupt(v, "description of the command");
+    return false;
+}
 
 static void answer_get(struct verb *v)
 {
     AUTO(command_frames_deinit) struct command_frames frames = {0};
     Sandbox__V1__GetCommandResponse m = SANDBOX__V1__GET_COMMAND_RESPONSE__INIT;
 
-    if (!command_frames_read(&frames, v->output.out, v->output.out_len) || frames.n_items != 1 ||
-        strcmp(frames.items[0]->command_id, v->command_id) != 0) {
-        finish_corrupt(v, "description of the command");
+    if (!read_command(v, &frames))
         return;
-    }
     m.command = frames.items[0];
     call_reply(v->o.call, &m.base);
 }
@@ -114,12 +53,12 @@ void get_command_start(struct call *c, const ProtobufCMessage *message)
     struct status st = STATUS_INIT;
     char who[VALIDATE_ID_MAX + 8];
 
-    if (!check_ids(r->sandbox_id, r->command_id, &st)) {
+    if (!verb_check_ids(r->sandbox_id, r->command_id, &st)) {
         call_finish(c, &st);
         return;
     }
     snprintf(who, sizeof(who), "--id=%s", r->command_id);
-    verb_start(verb_new(c, r->command_id, answer_get), r->sandbox_id,
+    verb_start(verb_new(c, r->sandbox_id, r->command_id, answer_get),
                (const char *[]){"show", who, NULL}, NULL, 0, true);
 }
 
@@ -140,223 +79,291 @@ static bool check_page_token(const char *token, struct status *st)
     return true;
 }
 
+struct listing {
+    struct verb verb;
+    size_t page_size;
+};
+
+static void release_list(struct verb *v)
+{
+    free(container_of(v, struct listing, verb));
+}
+
 static void answer_list(struct verb *v)
 {
+    size_t page_size = container_of(v, struct listing, verb)->page_size;
     AUTO(command_frames_deinit) struct command_frames frames = {0};
     Sandbox__V1__ListCommandsResponse m = SANDBOX__V1__LIST_COMMANDS_RESPONSE__INIT;
     char token[VALIDATE_ID_MAX + 32];
 
     if (!command_frames_read(&frames, v->output.out, v->output.out_len)) {
-        finish_corrupt(v, "list of commands");
+        verb_finish_corrupt(v, "list of commands");
         return;
     }
     m.commands = frames.items;
     m.n_commands = frames.n_items;
-    if (frames.n_items > v->page_size) { /* one more than the page was asked for */
-        const Sandbox__V1__Command *last = frames.items[v->page_size - 1];
+    if (frames.n_items > page_size) { /* one more than the page was asked for */
+        const Sandbox__V1__Command *last = frames.items[page_size - 1];
         int64_t ns = last->start_time != NULL
                          ? last->start_time->seconds * 1000000000 + last->start_time->nanos
                          : 0;
 
         snprintf(token, sizeof(token), "%" PRId64 ":%s", ns, last->command_id);
         m.next_page_token = token;
-        m.n_commands = v->page_size;
+        m.n_commands = page_size;
     }
     call_reply(v->o.call, &m.base);
 }
 
-void list_commands_start(struct call *c, const ProtobufCMessage *message)
+static const char *state_name(Sandbox__V1__Command__State state)
 {
-    const Sandbox__V1__ListCommandsRequest *r = (const Sandbox__V1__ListCommandsRequest *)message;
-    struct status st = STATUS_INIT;
-    char limit[32], after[VALIDATE_ID_MAX + 40];
-    const char *args[] = {"list", limit, NULL, NULL};
-
-    if (!validate_id("sandbox_id", r->sandbox_id, &st) || !check_page_token(r->page_token, &st) ||
-        !not_yet(r->n_states > 0, "states", &st) || !not_yet(r->n_labels > 0, "labels", &st)) {
-        call_finish(c, &st);
-        return;
-    }
-    if (r->page_size < 0) {
-        status_bad_field(&st, INVALID_FIELD, "page_size", "page_size is negative");
-        call_finish(c, &st);
-        return;
-    }
-
-    struct verb *v = verb_new(c, "", answer_list);
-
-    v->page_size = r->page_size == 0 || r->page_size > PAGE_MAX ? PAGE_MAX : (size_t)r->page_size;
-    snprintf(limit, sizeof(limit), "--limit=%zu", v->page_size + 1);
-    if (r->page_token[0] != '\0') {
-        snprintf(after, sizeof(after), "--after=%s", r->page_token);
-        args[2] = after;
-    }
-    verb_start(v, r->sandbox_id, args, NULL, 0, true);
-}
-
-/* --- SendInput --- */
-
-static void answer_input(struct verb *v)
-{
-    Sandbox__V1__SendInputResponse m = SANDBOX__V1__SEND_INPUT_RESPONSE__INIT;
-
-    if (recorder_number(&v->output, &m.offset))
-        call_reply(v->o.call, &m.base);
-    else
-        finish_corrupt(v, "answer");
-}
-
-static uint8_t *pack_input(const Sandbox__V1__SendInputRequest *r, size_t *ret_len)
-{
-    struct input_spec input = {.eof = r->eof};
-
-    if (r->input_case == SANDBOX__V1__SEND_INPUT_REQUEST__INPUT_DATA) {
-        input.data = r->data.data;
-        input.len = r->data.len;
-    } else if (r->input_case == SANDBOX__V1__SEND_INPUT_REQUEST__INPUT_TEXT) {
-        input.data = (const uint8_t *)r->text;
-        input.len = strlen(r->text);
-    }
-    return input_spec_pack(&input, ret_len);
-}
-
-static bool check_input(const Sandbox__V1__SendInputRequest *r, struct status *st)
-{
-    bool text = r->input_case == SANDBOX__V1__SEND_INPUT_REQUEST__INPUT_TEXT;
-    bool data = r->input_case == SANDBOX__V1__SEND_INPUT_REQUEST__INPUT_DATA;
-    size_t len = text ? strlen(r->text) : data ? r->data.len : 0;
-    const char *field = text ? "text" : "data";
-
-    if (len > INPUT_BYTES_MAX)
-        return status_bad_field(st, INVALID_FIELD, field,
-                                "%s is %zu bytes long; at most %d are allowed: send it in parts",
-                                field, len, INPUT_BYTES_MAX);
-    return true;
-}
-
-void send_input_start(struct call *c, const ProtobufCMessage *message)
-{
-    const Sandbox__V1__SendInputRequest *r = (const Sandbox__V1__SendInputRequest *)message;
-    struct status st = STATUS_INIT;
-    char who[VALIDATE_ID_MAX + 8];
-    size_t len;
-
-    if (!check_ids(r->sandbox_id, r->command_id, &st) || !check_input(r, &st) ||
-        !not_yet(r->position_case == SANDBOX__V1__SEND_INPUT_REQUEST__POSITION_OFFSET, "offset",
-                 &st)) {
-        call_finish(c, &st);
-        return;
-    }
-
-    AUTO_FREE uint8_t *spec = pack_input(r, &len);
-
-    snprintf(who, sizeof(who), "--id=%s", r->command_id);
-    /* Repeated blindly it could be written twice. */
-    verb_start(verb_new(c, r->command_id, answer_input), r->sandbox_id,
-               (const char *[]){"input", who, NULL}, spec, len, false);
-}
-
-/* --- SignalCommand --- */
-
-static void answer_signal(struct verb *v)
-{
-    Sandbox__V1__SignalCommandResponse m = SANDBOX__V1__SIGNAL_COMMAND_RESPONSE__INIT;
-
-    call_reply(v->o.call, &m.base);
-}
-
-static const char *target_name(Sandbox__V1__SignalCommandRequest__Target target)
-{
-    switch (target) {
-    case SANDBOX__V1__SIGNAL_COMMAND_REQUEST__TARGET__TARGET_UNSPECIFIED:
-    case SANDBOX__V1__SIGNAL_COMMAND_REQUEST__TARGET__TARGET_GROUP:
-        return "group";
-    case SANDBOX__V1__SIGNAL_COMMAND_REQUEST__TARGET__TARGET_PROCESS:
-        return "process";
-    case SANDBOX__V1__SIGNAL_COMMAND_REQUEST__TARGET__TARGET_TREE:
-        return "tree";
+    switch (state) {
+    case SANDBOX__V1__COMMAND__STATE__STATE_STARTING:
+        return "starting";
+    case SANDBOX__V1__COMMAND__STATE__STATE_RUNNING:
+        return "running";
+    case SANDBOX__V1__COMMAND__STATE__STATE_EXITED:
+        return "exited";
+    case SANDBOX__V1__COMMAND__STATE__STATE_CLOSED:
+        return "closed";
     default:
         return NULL;
     }
 }
 
-void signal_command_start(struct call *c, const ProtobufCMessage *message)
-{
-    const Sandbox__V1__SignalCommandRequest *r = (const Sandbox__V1__SignalCommandRequest *)message;
-    struct status st = STATUS_INIT;
-    const char *target = target_name(r->target);
-    char who[VALIDATE_ID_MAX + 8], signal[32], whom[24];
-    bool ok = check_ids(r->sandbox_id, r->command_id, &st);
+/* The verb's arguments, owned. */
+struct list_args {
+    char *at[8 + VALIDATE_LABELS_MAX];
+    size_t n;
+};
 
-    if (ok && (r->signal < 0 || r->signal > SIGNAL_MAX))
-        ok = status_bad_field(&st, INVALID_FIELD, "signal", "signal must be from 1 to %d",
-                              SIGNAL_MAX);
-    if (ok && target == NULL)
-        ok = status_bad_field(&st, INVALID_FIELD, "target", "target %d is not known here",
-                              (int)r->target);
-    if (!ok) {
+static void list_args_deinit(struct list_args *a)
+{
+    for (size_t i = 0; i < a->n; i++)
+        free(a->at[i]);
+}
+
+static bool add_states(const Sandbox__V1__ListCommandsRequest *r, struct list_args *a,
+                       struct status *st)
+{
+    bool added[5] = {false};
+
+    for (size_t i = 0; i < r->n_states; i++) {
+        const char *name = state_name(r->states[i]);
+
+        if (name == NULL)
+            return status_bad_field(st, INVALID_FIELD, "states", "states: %d is not known here",
+                                    (int)r->states[i]);
+        if (!added[r->states[i]])
+            a->at[a->n++] = xasprintf("--in-state=%s", name);
+        added[r->states[i]] = true;
+    }
+    return true;
+}
+
+static bool add_labels(const Sandbox__V1__ListCommandsRequest *r, struct list_args *a,
+                       struct status *st)
+{
+    if (!validate_labels((validate_label *const *)r->labels, r->n_labels, st))
+        return false;
+    for (size_t i = 0; i < r->n_labels; i++)
+        a->at[a->n++] = xasprintf("--label=%s=%s", r->labels[i]->key, r->labels[i]->value);
+    return true;
+}
+
+static bool read_list(const Sandbox__V1__ListCommandsRequest *r, struct list_args *a,
+                      size_t *ret_page_size, struct status *st)
+{
+    if (!validate_id("sandbox_id", r->sandbox_id, st) || !check_page_token(r->page_token, st))
+        return false;
+    if (r->page_size < 0)
+        return status_bad_field(st, INVALID_FIELD, "page_size", "page_size is negative");
+    *ret_page_size = r->page_size == 0 || r->page_size > PAGE_MAX ? PAGE_MAX : (size_t)r->page_size;
+    a->at[a->n++] = xstrdup("list");
+    a->at[a->n++] = xasprintf("--limit=%zu", *ret_page_size + 1);
+    if (r->page_token[0] != '\0')
+        a->at[a->n++] = xasprintf("--after=%s", r->page_token);
+    return add_states(r, a, st) && add_labels(r, a, st);
+}
+
+void list_commands_start(struct call *c, const ProtobufCMessage *message)
+{
+    const Sandbox__V1__ListCommandsRequest *r = (const Sandbox__V1__ListCommandsRequest *)message;
+    AUTO(list_args_deinit) struct list_args args = {.n = 0};
+    struct status st = STATUS_INIT;
+    size_t page_size = 0;
+
+    if (!read_list(r, &args, &page_size, &st)) {
         call_finish(c, &st);
         return;
     }
-    snprintf(who, sizeof(who), "--id=%s", r->command_id);
-    snprintf(signal, sizeof(signal), "--signal=%d", r->signal != 0 ? r->signal : 15);
-    snprintf(whom, sizeof(whom), "--target=%s", target);
-    verb_start(verb_new(c, r->command_id, answer_signal), r->sandbox_id,
-               (const char *[]){"signal", who, signal, whom, NULL}, NULL, 0, false);
+
+    struct listing *l = xcalloc(1, sizeof(*l));
+
+    l->page_size = page_size;
+    l->verb.release = release_list;
+    verb_begin(&l->verb, c, r->sandbox_id, "", answer_list);
+    verb_start(&l->verb, (const char *const *)args.at, NULL, 0, true);
 }
 
-/* --- AckLogs --- */
+/* --- WaitCommand --- */
 
-static void answer_ack(struct verb *v)
+enum {
+    WAIT_MAX_MS = 3600 * 1000,
+    WAIT_STEP_MS = 15 * 1000, /* one verb waits so long: nothing in between finds it silent */
+    ANSWER_MIN_MS = 50,       /* an answer's own time, before the deadline */
+    ANSWER_MAX_MS = 1000,
+};
+
+struct wait {
+    struct verb verb;
+    bool closed;
+    int64_t until_ns; /* monotonic */
+};
+
+static void release_wait(struct verb *v)
 {
-    Sandbox__V1__AckLogsResponse m = SANDBOX__V1__ACK_LOGS_RESPONSE__INIT;
+    free(container_of(v, struct wait, verb));
+}
 
-    if (recorder_number(&v->output, &m.acked_seq))
+static int64_t left_ms(const struct wait *w)
+{
+    int64_t left = (w->until_ns - clock_monotonic_ns()) / NS_PER_MS;
+
+    return left > 0 ? left : 0;
+}
+
+/* What the next verb is asked for. */
+static void wait_args(const struct wait *w, struct log_view_args *a)
+{
+    int64_t ms = left_ms(w) < WAIT_STEP_MS ? left_ms(w) : WAIT_STEP_MS;
+
+    log_view_arg(a, "wait");
+    log_view_arg(a, "--id=%s", w->verb.command_id);
+    log_view_arg(a, "--until=%s", w->closed ? "closed" : "exited");
+    log_view_arg(a, "--timeout-ms=%" PRId64, ms);
+}
+
+static bool is_over(const struct wait *w, const Sandbox__V1__Command *c)
+{
+    return c->state == SANDBOX__V1__COMMAND__STATE__STATE_CLOSED ||
+           (!w->closed && c->state == SANDBOX__V1__COMMAND__STATE__STATE_EXITED);
+}
+
+static void answer_wait(struct verb *v)
+{
+    struct wait *w = container_of(v, struct wait, verb);
+    AUTO(command_frames_deinit) struct command_frames frames = {0};
+    Sandbox__V1__WaitCommandResponse m = SANDBOX__V1__WAIT_COMMAND_RESPONSE__INIT;
+    struct log_view_args args = {.n = 0};
+
+    if (!read_command(v, &frames))
+        return;
+    m.command = frames.items[0];
+    m.done = is_over(w, m.command);
+    if (m.done || left_ms(w) == 0) {
         call_reply(v->o.call, &m.base);
-    else
-        finish_corrupt(v, "answer");
-}
-
-void ack_logs_start(struct call *c, const ProtobufCMessage *message)
-{
-    const Sandbox__V1__AckLogsRequest *r = (const Sandbox__V1__AckLogsRequest *)message;
-    struct status st = STATUS_INIT;
-    char who[VALIDATE_ID_MAX + 8], seq[32];
-    bool ok = check_ids(r->sandbox_id, r->command_id, &st);
-
-    if (ok && r->seq == 0)
-        ok = status_bad_field(&st, INVALID_FIELD, "seq", "seq is required: events count from 1");
-    if (!ok) {
-        call_finish(c, &st);
         return;
     }
-    snprintf(who, sizeof(who), "--id=%s", r->command_id);
-    snprintf(seq, sizeof(seq), "--seq=%" PRIu64, r->seq);
-    verb_start(verb_new(c, r->command_id, answer_ack), r->sandbox_id,
-               (const char *[]){"ack", who, seq, NULL}, NULL, 0, true);
+    wait_args(w, &args);
+    verb_again(v, args.list);
 }
 
-/* --- not yet --- */
-
-static void refuse(struct call *c, const char *method)
+/* The caller's deadline bounds it too, and the answer is to be there before. */
+static int64_t wait_until_ns(struct call *c, int64_t timeout_ms)
 {
-    struct status st = STATUS_INIT;
+    int64_t now = clock_monotonic_ns(), deadline = call_deadline_ns(c), spare;
 
-    not_yet(true, method, &st);
-    call_finish(c, &st);
+    if (deadline == INT64_MAX)
+        return now + timeout_ms * NS_PER_MS;
+    spare = (deadline - now) / 10;
+    spare = spare < ANSWER_MIN_MS * NS_PER_MS   ? ANSWER_MIN_MS * NS_PER_MS
+            : spare > ANSWER_MAX_MS * NS_PER_MS ? ANSWER_MAX_MS * NS_PER_MS
+                                                : spare;
+    if (deadline - spare < now + timeout_ms * NS_PER_MS)
+        return deadline - spare;
+    return now + timeout_ms * NS_PER_MS;
 }
 
 void wait_command_start(struct call *c, const ProtobufCMessage *message)
 {
-    refuse(c, "WaitCommand");
+    const Sandbox__V1__WaitCommandRequest *r = (const Sandbox__V1__WaitCommandRequest *)message;
+    struct log_view_args args = {.n = 0};
+    struct status st = STATUS_INIT;
+    int64_t timeout_ms = WAIT_MAX_MS;
+    bool ok = verb_check_ids(r->sandbox_id, r->command_id, &st);
+
+    if (ok && r->until > SANDBOX__V1__UNTIL__UNTIL_CLOSED)
+        ok = status_bad_field(&st, INVALID_FIELD, "until", "until %d is not known here",
+                              (int)r->until);
+    if (ok && r->timeout != NULL)
+        ok = validate_duration("timeout", r->timeout->seconds, r->timeout->nanos, 0, WAIT_MAX_MS,
+                               &timeout_ms, &st);
+    if (!ok) {
+        call_finish(c, &st);
+        return;
+    }
+
+    struct wait *w = xcalloc(1, sizeof(*w));
+
+    w->verb.release = release_wait;
+    w->closed = r->until == SANDBOX__V1__UNTIL__UNTIL_CLOSED;
+    w->until_ns = wait_until_ns(c, timeout_ms);
+    verb_begin(&w->verb, c, r->sandbox_id, r->command_id, answer_wait);
+    wait_args(w, &args);
+    verb_start(&w->verb, args.list, NULL, 0, true);
 }
 
-void resize_terminal_start(struct call *c, const ProtobufCMessage *message)
+/* --- PruneCommands --- */
+
+static void answer_prune(struct verb *v)
 {
-    refuse(c, "ResizeTerminal");
+    Sandbox__V1__PruneCommandsResponse m = SANDBOX__V1__PRUNE_COMMANDS_RESPONSE__INIT;
+    char text[64] = "";
+
+    if (v->output.out_len < sizeof(text))
+        memcpy(text, v->output.out, v->output.out_len);
+    if (sscanf(text, "%" SCNu32 " %" SCNu64, &m.removed, &m.freed_bytes) == 2)
+        call_reply(v->o.call, &m.base);
+    else
+        verb_finish_corrupt(v, "answer");
+}
+
+static bool read_retention(const Sandbox__V1__PruneCommandsRequest *r, struct log_view_args *a,
+                           struct status *st)
+{
+    const int64_t century_ms = INT64_C(100) * 365 * 86400 * 1000;
+    const Sandbox__V1__Retention *keep = r->retention;
+    int64_t age_ms = 0;
+
+    log_view_arg(a, "prune");
+    if (r->set)
+        log_view_arg(a, "--set");
+    if (keep == NULL)
+        return !r->set || status_bad_field(st, INVALID_FIELD, "retention",
+                                           "retention is required: it is what shall be set");
+    if (keep->max_bytes > INT64_MAX)
+        return status_bad_field(st, INVALID_FIELD, "retention.max_bytes",
+                                "retention.max_bytes is larger than any disk");
+    if (keep->max_age != NULL &&
+        !validate_duration("retention.max_age", keep->max_age->seconds, keep->max_age->nanos, 1,
+                           century_ms, &age_ms, st))
+        return false;
+    log_view_arg(a, "--max-commands=%" PRIu32, keep->max_commands);
+    log_view_arg(a, "--max-bytes=%" PRIu64, keep->max_bytes);
+    log_view_arg(a, "--max-age-ms=%" PRId64, age_ms);
+    return true;
 }
 
 void prune_commands_start(struct call *c, const ProtobufCMessage *message)
 {
-    refuse(c, "PruneCommands");
+    const Sandbox__V1__PruneCommandsRequest *r = (const Sandbox__V1__PruneCommandsRequest *)message;
+    struct log_view_args args = {.n = 0};
+    struct status st = STATUS_INIT;
+
+    if (!validate_id("sandbox_id", r->sandbox_id, &st) || !read_retention(r, &args, &st)) {
+        call_finish(c, &st);
+        return;
+    }
+    verb_start(verb_new(c, r->sandbox_id, "", answer_prune), args.list, NULL, 0, true);
 }

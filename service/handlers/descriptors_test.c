@@ -65,7 +65,8 @@ static size_t place(const struct descriptor_file *const *list, size_t n, const c
 static void test_imports_follow_each_once(void **state)
 {
     static const char *const imports[] = {
-        "sandbox/v1/attach.proto", "sandbox/v1/commands.proto", "sandbox/v1/files.proto", "sandbox/v1/sandbox.proto",
+        "sandbox/v1/attach.proto",        "sandbox/v1/commands.proto",
+        "sandbox/v1/files.proto",         "sandbox/v1/sandbox.proto",
         "google/protobuf/duration.proto", "google/protobuf/timestamp.proto"};
     const struct descriptor_file *found[DESCRIPTORS_MAX];
     size_t n =

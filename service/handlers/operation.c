@@ -42,6 +42,11 @@ void operation_begin(struct operation *o, struct call *c)
     call_ref(c);
 }
 
+void operation_again(struct operation *o)
+{
+    call_ref(o->call);
+}
+
 struct e2b *operation_e2b(const struct operation *o)
 {
     const struct app *app = call_app(o->call);

@@ -20,4 +20,7 @@ struct operation {
 /* Prepares the op and hooks the state to the call; start the E2B operation next. */
 void operation_begin(struct operation *o, struct call *c);
 
+/* From answer(): the op is about to be started once more; the call goes on. */
+void operation_again(struct operation *o);
+
 struct e2b *operation_e2b(const struct operation *o);

@@ -35,6 +35,10 @@ static const struct meaning meanings[] = {
     {RECORDER_NO_SPACE, CODE_RESOURCE_EXHAUSTED, REASON(DISK_FULL), "the sandbox's disk is full"},
     {RECORDER_OUT_OF_RANGE, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD),
      "seq is beyond the last event"},
+    {RECORDER_INPUT_GAP, CODE_OUT_OF_RANGE, REASON(INPUT_GAP),
+     "input is missing before the offset"},
+    {RECORDER_EXPIRED, CODE_NOT_FOUND, REASON(LOG_EXPIRED), "its output was removed"},
+    {RECORDER_NO_TERMINAL, CODE_FAILED_PRECONDITION, REASON(NO_TERMINAL), "it has no terminal"},
     {RECORDER_FOREIGN, CODE_FAILED_PRECONDITION, REASON(COMMAND_ENDED),
      "the command belongs to the sandbox that this one was made from: it can be read, not driven"},
 };

@@ -6,7 +6,12 @@
 
 #include <string.h>
 
-enum { INVALID_FIELD = SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD };
+enum {
+    INVALID_FIELD = SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD,
+    LABEL_KEY_MAX = 63,
+    LABEL_VALUE_MAX = 256,
+    TERMINAL_EDGE_MAX = 1000,
+};
 
 static bool is_id_char(char c)
 {
@@ -90,4 +95,40 @@ bool validate_duration(const char *field, int64_t seconds, int32_t nanos, int64_
                                 field, (long long)min_ms, (long long)max_ms / 1000);
     *ret_ms = ms;
     return true;
+}
+
+bool validate_labels(validate_label *const *labels, size_t n, struct status *st)
+{
+    static const char allowed[] =
+        "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._/-";
+
+    if (n > VALIDATE_LABELS_MAX)
+        return status_bad_field(st, INVALID_FIELD, "labels", "labels has %zu entries; at most %d",
+                                n, VALIDATE_LABELS_MAX);
+    for (size_t i = 0; i < n; i++) {
+        size_t len = strlen(labels[i]->key);
+
+        if (len < 1 || len > LABEL_KEY_MAX || strspn(labels[i]->key, allowed) != len)
+            return status_bad_field(st, INVALID_FIELD, "labels",
+                                    "labels: a key has 1 to %d of A-Z a-z 0-9 . _ / -",
+                                    LABEL_KEY_MAX);
+        if (strlen(labels[i]->value) > LABEL_VALUE_MAX)
+            return status_bad_field(st, INVALID_FIELD, "labels",
+                                    "labels: the value of %s is longer than %d bytes",
+                                    labels[i]->key, LABEL_VALUE_MAX);
+    }
+    return true;
+}
+
+bool validate_terminal(const char *field, const Sandbox__V1__TerminalSize *size, uint32_t *ret_cols,
+                       uint32_t *ret_rows, struct status *st)
+{
+    *ret_cols = size != NULL && size->cols != 0 ? size->cols : 80;
+    *ret_rows = size != NULL && size->rows != 0 ? size->rows : 24;
+    if (*ret_cols <= TERMINAL_EDGE_MAX && *ret_rows <= TERMINAL_EDGE_MAX)
+        return true;
+    return status_bad_field(st, INVALID_FIELD, field,
+                            "%s: a terminal has at most %d columns and "
+                            "rows",
+                            field, TERMINAL_EDGE_MAX);
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "common/base/status.h"
+#include "sandbox/v1/commands.pb-c.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -33,6 +34,17 @@ bool validate_user(const char *field, const char *user, struct status *st);
 
 /* An environment variable: the name is not empty and has no '='. */
 bool validate_env(const char *field, const char *name, const char *value, struct status *st);
+
+/* Labels of a command: the entries of a map; protobuf-c makes a type for each, all of one shape. */
+typedef Sandbox__V1__RunCommandRequest__LabelsEntry validate_label;
+
+enum { VALIDATE_LABELS_MAX = 16 };
+
+bool validate_labels(validate_label *const *labels, size_t n, struct status *st);
+
+/* From 1 to 1000 columns and rows; 0: 80 and 24. size: NULL as if empty. */
+bool validate_terminal(const char *field, const Sandbox__V1__TerminalSize *size, uint32_t *ret_cols,
+                       uint32_t *ret_rows, struct status *st);
 
 /* seconds and nanos of a google.protobuf.Duration; from min_ms to max_ms, rounded up to whole ms.
  */

@@ -230,7 +230,8 @@ def test_unknown_routes_and_methods(api):
     for path in ("/v3/templates", "/volumes", "/volumes/x", "/secrets", "/teams"):
         answer = api.call("POST", path)
         assert answer.status == 501 and "he local runtime" in answer.json["message"], path
-    assert api.call("POST", "/volumesque").status == 404
+    for path in ("/volumesque", "/templates/aliases/no-such-name"):
+        assert api.call("GET", path).status == 404, path
 
 
 def test_what_is_not_there_yet_is_said(api, create):

@@ -3,13 +3,13 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "runtime/local/agent/handover.h"
 #include "runtime/local/listing.h"
 #include "runtime/local/timestamp.h"
 
 #include <json-c/json_tokener.h>
 #include <string.h>
 
-#define ENVD_VERSION "0.6.13" /* the envd whose behaviour the agent has; SDKs decide by it */
 #define CLIENT_ID "6532622b"  /* E2B's own constant */
 
 enum { REFRESH_MIN_S = 15, REFRESH_MAX_S = 3600, CONNECT_DEFAULT_S = 300 };
@@ -34,7 +34,7 @@ static void add_identity(struct json_object *o, const struct sandbox *s)
     add_text(o, "alias", s->template_id);
     add_text(o, "sandboxID", s->id);
     add_text(o, "clientID", CLIENT_ID);
-    add_text(o, "envdVersion", ENVD_VERSION);
+    add_text(o, "envdVersion", AGENT_ENVD_VERSION);
 }
 
 static void add_access(struct json_object *o, const struct daemon *d, const struct sandbox *s)

@@ -484,7 +484,7 @@ def test_a_stream_of_input(sandbox):
 
 def test_a_stream_of_input_for_nobody(sandbox):
     data = {"data": {"input": {"stdin": "YQ=="}}}
-    for messages, code in (([data], "invalid_argument"), ([], "invalid_argument"), ([{}], "unimplemented"),
+    for messages, code in (([data], "invalid_argument"), ([{}], "unimplemented"),
                            ([{"start": {"process": {"pid": 1 << 30}}}], "not_found")):
         (flags, end), = stream_input(sandbox, messages)
         assert (flags, end["error"]["code"]) == (2, code)

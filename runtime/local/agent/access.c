@@ -13,8 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Takes as long wherever the difference is. */
-static bool is_same(const char *wanted, const char *given)
+bool access_is_same(const char *wanted, const char *given)
 {
     size_t len = strlen(wanted);
     unsigned char difference = 0;
@@ -30,7 +29,7 @@ static bool has_token(const struct config *config, const struct http_head *head)
 {
     const char *given = http_header(head, "X-Access-Token");
 
-    return given && is_same(config->token, given);
+    return given && access_is_same(config->token, given);
 }
 
 static bool is_exempt(const struct http_head *head)
@@ -38,7 +37,8 @@ static bool is_exempt(const struct http_head *head)
     bool get = http_method_is(head, "GET");
 
     return (get && http_path_is(head, "/health")) ||
-           ((get || http_method_is(head, "POST")) && http_path_is(head, "/files"));
+           ((get || http_method_is(head, "POST")) && http_path_is(head, "/files")) ||
+           (http_method_is(head, "POST") && http_path_is(head, "/init"));
 }
 
 bool access_is_allowed(const struct config *config, const struct http_head *head)
@@ -91,7 +91,7 @@ bool access_file_is_allowed(const struct config *config, const struct http_head 
     expires = url_query_get(head->query, "signature_expiration", &expiration) != URL_QUERY_ABSENT;
     access_sign(path, operation, user, config->token, expires ? buf_str(&expiration) : NULL,
                 wanted);
-    if (!is_same(wanted, buf_str(&signature)))
+    if (!access_is_same(wanted, buf_str(&signature)))
         return status_set(st, CODE_UNAUTHENTICATED, 0, "invalid signature");
     if (expires && (strtoll(buf_str(&expiration), &end, 10) < (long long)time(NULL) || *end))
         return status_set(st, CODE_UNAUTHENTICATED, 0, "signature is already expired");
@@ -111,21 +111,32 @@ bool access_user(const struct config *config, const char *name, struct user *ret
     return true;
 }
 
-bool access_request_user(const struct config *config, const struct http_head *head,
-                         struct user *ret, struct status *st)
+/* The name of a Basic header; NULL when there is none that can be read. The caller's to free. */
+static char *basic_user(const char *header)
 {
-    const char *header = http_header(head, "Authorization");
-    AUTO_FREE char *name = NULL;
+    char *name, *colon;
     size_t len;
 
     if (!header || strncasecmp(header, "Basic ", 6) != 0)
-        return access_user(config, config->user, ret, st);
+        return NULL;
     header += 6;
-    header += strspn(header, " ");
     name = xmalloc(base64_decoded_max(strlen(header)) + 1);
-    if (!base64_decode((uint8_t *)name, header, strlen(header), &len))
-        return status_set(st, CODE_UNAUTHENTICATED, 0, "invalid Authorization header");
-    name[len] = '\0';
-    name[strcspn(name, ":")] = '\0';
-    return access_user(config, *name ? name : config->user, ret, st);
+    if (base64_decode((uint8_t *)name, header, strlen(header), &len)) {
+        name[len] = '\0';
+        colon = strchr(name, ':');
+        if (colon) {
+            *colon = '\0';
+            return name;
+        }
+    }
+    free(name);
+    return NULL;
+}
+
+bool access_request_user(const struct config *config, const struct http_head *head,
+                         struct user *ret, struct status *st)
+{
+    AUTO_FREE char *name = basic_user(http_header(head, "Authorization"));
+
+    return access_user(config, name ? name : config->user, ret, st);
 }

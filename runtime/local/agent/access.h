@@ -9,7 +9,7 @@
 
 /*
  * Whether the request may go on: there is no token, it carries it, or its route does without (GET
- * /health; /files checks signatures itself).
+ * /health; /files checks signatures itself, and /init the token it is to replace).
  */
 bool access_is_allowed(const struct config *config, const struct http_head *head);
 
@@ -25,6 +25,9 @@ bool access_user(const struct config *config, const char *name, struct user *ret
 /* The user of the Authorization header, or the default one. */
 bool access_request_user(const struct config *config, const struct http_head *head,
                          struct user *ret, struct status *st);
+
+/* Compares secrets; takes as long wherever the difference is. Pure. */
+bool access_is_same(const char *wanted, const char *given);
 
 enum { ACCESS_SIGNATURE_SIZE = 64 };
 

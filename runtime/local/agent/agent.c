@@ -8,8 +8,10 @@
 #include "runtime/local/agent/access.h"
 #include "runtime/local/agent/files.h"
 #include "runtime/local/agent/handover.h"
+#include "runtime/local/agent/init.h"
 #include "runtime/local/agent/reply.h"
 #include "runtime/local/agent/services.h"
+#include "runtime/local/agent/spawn.h"
 
 #include <string.h>
 #include <sys/wait.h>
@@ -61,20 +63,21 @@ static void get_health(struct agent *a, struct http_exchange *x)
 static void get_envs(struct agent *a, struct http_exchange *x)
 {
     AUTO(buf_deinit) struct buf json = BUF_INIT(AGENT_CONFIG_MAX * 6);
+    const char **envs = spawn_env_of_sandbox(&a->config);
 
     buf_append_byte(&json, '{');
-    for (size_t i = 0; i < a->config.n_envs; i++) {
-        const char *pair = a->config.envs[i];
-        size_t len = strcspn(pair, "=");
+    for (size_t i = 0; envs[i]; i++) {
+        size_t len = strcspn(envs[i], "=");
 
         if (i > 0)
             buf_append_byte(&json, ',');
-        json_append_string(&json, pair, len);
+        json_append_string(&json, envs[i], len);
         buf_append_byte(&json, ':');
-        json_append_string(&json, pair + len + 1, strlen(pair + len + 1));
+        json_append_string(&json, envs[i] + len + 1, strlen(envs[i] + len + 1));
     }
     buf_append_byte(&json, '}');
-    reply_json(x, 200, buf_str(&json), buf_len(&json));
+    spawn_env_free(envs);
+    reply_fresh_json(x, buf_str(&json), buf_len(&json));
 }
 
 static const struct route {
@@ -82,9 +85,11 @@ static const struct route {
     const char *path;
     void (*serve)(struct agent *a, struct http_exchange *x);
 } routes[] = {
-    {"GET", "/health", get_health}, {"GET", "/metrics", metrics_get}, {"GET", "/envs", get_envs},
-    {"GET", "/events", events_get}, {"GET", "/files", files_get},     {"HEAD", "/files", files_get},
-    {"POST", "/files", files_post},
+    {"GET", "/health", get_health}, {"GET", "/metrics", metrics_get},
+    {"GET", "/envs", get_envs},     {"GET", "/events", events_get},
+    {"GET", "/files", files_get},   {"HEAD", "/files", files_get},
+    {"POST", "/files", files_post}, {"POST", "/files/compose", files_compose},
+    {"POST", "/init", init_post},
 };
 
 static void serve_route(struct agent *a, struct http_exchange *x)

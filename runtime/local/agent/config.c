@@ -2,6 +2,7 @@
 #include "runtime/local/agent/config.h"
 
 #include "common/base/mem.h"
+#include "runtime/local/agent/access.h"
 #include "runtime/local/agent/handover.h"
 
 #include <errno.h>
@@ -17,11 +18,11 @@ static void set(struct config *c, const char *key, const char *value)
     else if (strcmp(key, "template") == 0)
         c->template_id = value;
     else if (strcmp(key, "token") == 0)
-        c->token = value;
+        config_set(&c->token, value);
     else if (strcmp(key, "user") == 0)
-        c->user = value;
+        config_set(&c->user, value);
     else if (strcmp(key, "workdir") == 0)
-        c->workdir = value;
+        config_set(&c->workdir, value);
     else if (strcmp(key, "uids") == 0)
         c->single_user = strcmp(value, "single") == 0;
     else if (strcmp(key, "disk") == 0)
@@ -32,23 +33,26 @@ static void set(struct config *c, const char *key, const char *value)
 
 bool config_parse(struct config *c, char *text, size_t len, struct status *st)
 {
-    *c = (struct config){
-        .id = "", .template_id = "", .user = AGENT_USER, .workdir = "", .text = text};
+    *c = (struct config){.id = "",
+                         .template_id = "",
+                         .user = xstrdup(AGENT_USER),
+                         .workdir = xstrdup(""),
+                         .text = text};
     if (len == 0 || text[len - 1] != '\0')
         return status_set(st, CODE_INTERNAL, 0, "the configuration is cut");
     for (char *record = text; record < text + len; record += strlen(record) + 1) {
-        char *value = strchr(record, '=');
+        bool is_env = strncmp(record, "env:", 4) == 0;
+        char *name = is_env ? record + 4 : record;
+        char *value = strchr(name, '=');
 
-        if (strncmp(record, "env:", 4) == 0) {
-            c->envs = xrealloc(c->envs, (c->n_envs + 1) * sizeof(*c->envs));
-            c->envs[c->n_envs++] = record + 4;
-            continue;
-        }
         if (!value)
             return status_set(st, CODE_INTERNAL, 0, "the configuration has a record without '='");
         *value = '\0';
-        set(c, record, value + 1);
         record = value + 1;
+        if (is_env)
+            config_add_env(c, name, record);
+        else
+            set(c, name, record);
     }
     return true;
 }
@@ -72,7 +76,38 @@ bool config_read(struct config *c, int fd, struct status *st)
 
 void config_deinit(struct config *c)
 {
-    free(c->envs);
+    config_clear_envs(c);
+    free(c->token);
+    free(c->user);
+    free(c->workdir);
     free(c->text);
     *c = (struct config){0};
+}
+
+void config_set(char **setting, const char *value)
+{
+    char *copy = xstrdup(value);
+
+    free(*setting);
+    *setting = copy;
+}
+
+void config_clear_envs(struct config *c)
+{
+    for (size_t i = 0; i < c->n_envs; i++)
+        free(c->envs[i]);
+    free(c->envs);
+    c->envs = NULL;
+    c->n_envs = 0;
+}
+
+void config_add_env(struct config *c, const char *name, const char *value)
+{
+    c->envs = xrealloc(c->envs, (c->n_envs + 1) * sizeof(*c->envs));
+    c->envs[c->n_envs++] = xasprintf("%s=%s", name, value);
+}
+
+bool config_has_token(const struct config *c, const char *given)
+{
+    return access_is_same(c->token, given);
 }

@@ -2,6 +2,7 @@
 #include "runtime/local/agent/entry.h"
 
 #include "common/base/mem.h"
+#include "common/base/utf8.h"
 
 #include <errno.h>
 #include <linux/limits.h>
@@ -16,7 +17,7 @@
 
 enum { NAMES_SIZE = 8192, VALUE_SIZE = 4096 };
 
-void entry_format_mode(unsigned mode, char to[12])
+void entry_format_mode(unsigned mode, char to[ENTRY_MODE_SIZE])
 {
     static const char letters[] = "rwxrwxrwx";
     char kind = '-';
@@ -36,9 +37,11 @@ void entry_format_mode(unsigned mode, char to[12])
         to[n++] = kind;
     if (mode & S_ISUID)
         to[n++] = 'u';
-    else if (mode & S_ISGID)
+    if (mode & S_ISGID)
         to[n++] = 'g';
-    else if (mode & S_ISVTX)
+    if (S_ISCHR(mode))
+        to[n++] = 'c';
+    if (mode & S_ISVTX)
         to[n++] = 't';
     if (n == 0)
         to[n++] = '-';
@@ -56,6 +59,19 @@ static Filesystem__FileType type_of(mode_t mode)
     return FILESYSTEM__FILE_TYPE__FILE_TYPE_UNSPECIFIED;
 }
 
+/* A name that is no text is told as well as it can be, so that one does not hide all others. */
+static void repair(char **name)
+{
+    size_t len = strlen(*name);
+    char *repaired;
+
+    if (utf8_is_valid((const uint8_t *)*name, len))
+        return;
+    repaired = utf8_repair((const uint8_t *)*name, len);
+    free(*name);
+    *name = repaired;
+}
+
 static void fill_link(struct entry *e, const char *path)
 {
     struct stat target;
@@ -63,6 +79,7 @@ static void fill_link(struct entry *e, const char *path)
     e->link = realpath(path, NULL);
     if (!e->link)
         e->link = xstrdup(path);
+    repair(&e->link);
     e->info.symlink_target = e->link;
     /* The type and mode of a link are those of what it leads to. */
     if (stat(path, &target) == 0) {
@@ -83,7 +100,7 @@ static void fill_metadata(struct entry *e, const char *path)
         Filesystem__EntryInfo__MetadataEntry *entry;
         ssize_t n;
 
-        if (strncmp(name, PREFIX, strlen(PREFIX)) != 0 || e->info.n_metadata == ENTRY_METADATA_MAX)
+        if (strncmp(name, PREFIX, strlen(PREFIX)) != 0 || e->n_metadata == ENTRY_METADATA_MAX)
             continue;
         n = lgetxattr(path, name, value, sizeof(value) - 1);
         if (n < 0)
@@ -93,7 +110,7 @@ static void fill_metadata(struct entry *e, const char *path)
             e->metadata = xcalloc(ENTRY_METADATA_MAX, sizeof(*e->metadata));
             e->info.metadata = xcalloc(ENTRY_METADATA_MAX, sizeof(*e->info.metadata));
         }
-        entry = &e->metadata[e->info.n_metadata];
+        entry = &e->metadata[e->n_metadata++];
         filesystem__entry_info__metadata_entry__init(entry);
         entry->key = xstrdup(name + strlen(PREFIX));
         entry->value = xstrdup(value);
@@ -123,8 +140,12 @@ bool entry_init(struct entry *e, const char *path)
     memset(e, 0, sizeof(*e));
     filesystem__entry_info__init(&e->info);
     google__protobuf__timestamp__init(&e->modified);
-    e->info.path = e->path = xstrdup(path);
-    e->info.name = e->name = base_name(path);
+    e->path = xstrdup(path);
+    e->name = base_name(path);
+    repair(&e->path);
+    repair(&e->name);
+    e->info.path = e->path;
+    e->info.name = e->name;
     e->info.type = type_of(info.st_mode);
     e->info.size = info.st_size;
     e->info.mode = info.st_mode & 0777;
@@ -145,7 +166,7 @@ bool entry_init(struct entry *e, const char *path)
 
 void entry_deinit(struct entry *e)
 {
-    for (size_t i = 0; i < e->info.n_metadata; i++) {
+    for (size_t i = 0; i < e->n_metadata; i++) {
         free(e->metadata[i].key);
         free(e->metadata[i].value);
     }
@@ -155,6 +176,25 @@ void entry_deinit(struct entry *e)
     free(e->name);
     free(e->link);
     memset(e, 0, sizeof(*e));
+}
+
+void entry_show_as(struct entry *e, const char *path)
+{
+    free(e->path);
+    e->path = xstrdup(path);
+    repair(&e->path);
+    e->info.path = e->path;
+}
+
+void entry_trim(struct entry *e)
+{
+    Filesystem__EntryInfo all = e->info;
+
+    filesystem__entry_info__init(&e->info);
+    e->info.name = all.name;
+    e->info.type = all.type;
+    e->info.path = all.path;
+    e->info.metadata = all.metadata; /* none of them is told; entry_deinit() frees them */
 }
 
 static bool is_unsupported(void)

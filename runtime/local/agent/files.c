@@ -15,6 +15,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { EXPIRATION_SIZE = 24 };
+
+static bool is_integer(const char *s)
+{
+    s += *s == '-' || *s == '+';
+    return *s && !s[strspn(s, "0123456789")];
+}
+
 bool files_begin(struct agent *agent, struct http_exchange *x, const char *operation,
                  struct files_request *ret)
 {
@@ -23,9 +31,15 @@ bool files_begin(struct agent *agent, struct http_exchange *x, const char *opera
     AUTO(buf_deinit) struct buf name = BUF_INIT(USER_NAME_MAX);
     enum url_query has_path = url_query_get(head->query, "path", &path);
     enum url_query has_name = url_query_get(head->query, "username", &name);
+    AUTO(buf_deinit) struct buf expiration = BUF_INIT(EXPIRATION_SIZE);
     struct status st = STATUS_INIT;
 
     ret->path = NULL;
+    if (url_query_get(head->query, "signature_expiration", &expiration) != URL_QUERY_ABSENT &&
+        !is_integer(buf_str(&expiration))) {
+        reply_error(x, 400, "the signature_expiration of the query is no number");
+        return false;
+    }
     if (has_path == URL_QUERY_BAD || has_name == URL_QUERY_BAD) {
         reply_error(x, 400, "the path or username of the query is malformed, or has a NUL in it");
         return false;

@@ -7,6 +7,7 @@ struct agent;
 
 void files_get(struct agent *agent, struct http_exchange *x);
 void files_post(struct agent *agent, struct http_exchange *x);
+void files_compose(struct agent *agent, struct http_exchange *x);
 
 /* ---- shared by both; in files.c ---- */
 

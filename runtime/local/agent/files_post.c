@@ -199,7 +199,7 @@ static bool take_plain(void *ctx, const uint8_t *data, size_t len)
             close_file(u);
             break;
         case MULTIPART_ERROR:
-            return fail(u, 400, "error parsing multipart form: malformed");
+            return fail(u, 500, "error reading form: malformed");
         case MULTIPART_DONE:
         case MULTIPART_MORE:
             break;
@@ -218,9 +218,9 @@ static bool take_body(struct upload *u, const uint8_t *data, size_t len)
 static bool check_end(struct upload *u)
 {
     if (u->is_gzip && !gzip_is_complete(&u->gzip))
-        return fail(u, 400, "the gzip body is cut");
+        return fail(u, 500, "the gzip body is cut");
     if (u->is_form && u->form.state != MULTIPART_IS_DONE)
-        return fail(u, 400, "error parsing multipart form: unexpected EOF");
+        return fail(u, 500, "error reading form: unexpected EOF");
     return true;
 }
 
@@ -360,7 +360,7 @@ static bool read_type(struct upload *u, const struct http_head *head)
     if (type && strncasecmp(type, "multipart/", 10) == 0) {
         u->is_form = true;
         return multipart_init(&u->form, type) ||
-               fail(u, 400, "error parsing multipart form: no usable boundary");
+               fail(u, 500, "error parsing multipart form: no usable boundary");
     }
     if (!type || strncasecmp(type, "application/octet-stream", 24) != 0)
         return fail(u, 400,

@@ -41,27 +41,36 @@ static void fail_with_errno(struct rpc_call *call, const char *what, const char 
         rpc_fail(call, CODE_INTERNAL, "%s: %s: %s", what, path, strerror(error));
 }
 
-void filesystem_rpc_stat(struct rpc_call *call, const ProtobufCMessage *message)
+/* The three responses with one entry are the same on the wire and in JSON. */
+static void reply_entry(struct rpc_call *call, const char *path)
 {
-    const Filesystem__StatRequest *request = (const Filesystem__StatRequest *)message;
     Filesystem__StatResponse response = FILESYSTEM__STAT_RESPONSE__INIT;
-    AUTO_FREE char *path = resolve(call, request->path);
     struct entry entry;
 
-    if (!path)
-        return;
     if (!entry_init(&entry, path)) {
         fail_with_errno(call, "error getting file info", path);
         return;
     }
+    if (call->legacy)
+        entry_trim(&entry);
     response.entry = &entry.info;
     rpc_reply(call, &response.base);
     entry_deinit(&entry);
 }
 
+void filesystem_rpc_stat(struct rpc_call *call, const ProtobufCMessage *message)
+{
+    const Filesystem__StatRequest *request = (const Filesystem__StatRequest *)message;
+    AUTO_FREE char *path = resolve(call, request->path);
+
+    if (path)
+        reply_entry(call, path);
+}
+
 /* ---- ListDir ---- */
 
 struct listing {
+    bool legacy;
     struct entry **entries; /* owned */
     size_t n;
     size_t room;
@@ -76,8 +85,8 @@ static void listing_deinit(struct listing *l)
     free(l->entries);
 }
 
-/* What vanishes while we look is left out. */
-static struct entry *listing_add(struct listing *l, const char *path)
+/* What vanishes while we look is left out. It is told as `shown`. */
+static struct entry *listing_add(struct listing *l, const char *path, const char *shown)
 {
     struct entry *entry = xcalloc(1, sizeof(*entry));
 
@@ -85,6 +94,9 @@ static struct entry *listing_add(struct listing *l, const char *path)
         free(entry);
         return NULL;
     }
+    entry_show_as(entry, shown);
+    if (l->legacy)
+        entry_trim(entry);
     if (l->n == l->room) {
         l->room = l->room ? l->room * 2 : 64;
         l->entries = xrealloc(l->entries, l->room * sizeof(struct entry *));
@@ -100,8 +112,13 @@ static bool is_directory(const char *path)
     return lstat(path, &info) == 0 && S_ISDIR(info.st_mode);
 }
 
+static char *below(const char *path, const char *name)
+{
+    return xasprintf("%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", name);
+}
+
 /* Lexical order, each directory right before its content. */
-static bool list_directory(struct listing *l, const char *path, uint32_t depth)
+static bool list_directory(struct listing *l, const char *path, const char *shown, uint32_t depth)
 {
     struct dirent **names;
     int n = scandir(path, &names, NULL, alphasort);
@@ -110,12 +127,13 @@ static bool list_directory(struct listing *l, const char *path, uint32_t depth)
         return false;
     for (int i = 0; i < n; i++) {
         const char *name = names[i]->d_name;
-        AUTO_FREE char *child =
-            xasprintf("%s%s%s", path, path[strlen(path) - 1] == '/' ? "" : "/", name);
+        AUTO_FREE char *child = below(path, name);
+        AUTO_FREE char *shown_child = below(shown, name);
 
         if (strcmp(name, ".") != 0 && strcmp(name, "..") != 0 && l->n < ENTRIES_MAX &&
-            listing_add(l, child) && depth > 1 && is_directory(child))
-            list_directory(l, child, depth - 1); /* a part that cannot be read is left out */
+            listing_add(l, child, shown_child) && depth > 1 && is_directory(child))
+            list_directory(l, child, shown_child,
+                           depth - 1); /* a part that cannot be read is left out */
         free(names[i]);
     }
     free(names);
@@ -141,12 +159,13 @@ void filesystem_rpc_list_dir(struct rpc_call *call, const ProtobufCMessage *mess
     const Filesystem__ListDirRequest *request = (const Filesystem__ListDirRequest *)message;
     Filesystem__ListDirResponse response = FILESYSTEM__LIST_DIR_RESPONSE__INIT;
     AUTO_FREE char *path = resolve(call, request->path);
-    AUTO(listing_deinit) struct listing l = {0};
+    AUTO_FREE char *shown = path ? path_clean(path) : NULL;
+    AUTO(listing_deinit) struct listing l = {.legacy = call->legacy};
     uint32_t depth = request->depth < 1 ? 1 : request->depth;
 
     if (!path || !check_directory(call, path))
         return;
-    if (!list_directory(&l, path, depth < DEPTH_MAX ? depth : DEPTH_MAX)) {
+    if (!list_directory(&l, path, shown, depth < DEPTH_MAX ? depth : DEPTH_MAX)) {
         rpc_fail(call, CODE_INTERNAL, "error reading directory: %s: %s", path, strerror(errno));
         return;
     }
@@ -163,21 +182,6 @@ void filesystem_rpc_list_dir(struct rpc_call *call, const ProtobufCMessage *mess
 }
 
 /* ---- changes ---- */
-
-static void reply_entry(struct rpc_call *call, const char *path)
-{
-    /* The three responses with one entry are the same on the wire and in JSON. */
-    Filesystem__StatResponse response = FILESYSTEM__STAT_RESPONSE__INIT;
-    struct entry entry;
-
-    if (!entry_init(&entry, path)) {
-        fail_with_errno(call, "error getting file info", path);
-        return;
-    }
-    response.entry = &entry.info;
-    rpc_reply(call, &response.base);
-    entry_deinit(&entry);
-}
 
 void filesystem_rpc_make_dir(struct rpc_call *call, const ProtobufCMessage *message)
 {
@@ -203,6 +207,16 @@ void filesystem_rpc_make_dir(struct rpc_call *call, const ProtobufCMessage *mess
     reply_entry(call, path);
 }
 
+/* Only files are written over. */
+static bool move(const char *source, const char *destination)
+{
+    if (strcmp(source, destination) != 0 && is_directory(destination)) {
+        errno = EEXIST;
+        return false;
+    }
+    return rename(source, destination) == 0;
+}
+
 void filesystem_rpc_move(struct rpc_call *call, const ProtobufCMessage *message)
 {
     const Filesystem__MoveRequest *request = (const Filesystem__MoveRequest *)message;
@@ -215,7 +229,7 @@ void filesystem_rpc_move(struct rpc_call *call, const ProtobufCMessage *message)
         rpc_fail(call, CODE_NOT_FOUND, "source file not found: %s", source);
         return;
     }
-    if (!path_make_parents(destination, &call->user) || rename(source, destination) < 0) {
+    if (!path_make_parents(destination, &call->user) || !move(source, destination)) {
         rpc_fail(call, CODE_INTERNAL, "error renaming: %s to %s: %s", source, destination,
                  strerror(errno));
         return;

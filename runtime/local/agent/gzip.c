@@ -73,3 +73,35 @@ bool gzip_inflate_all(struct buf *out, const uint8_t *data, size_t len)
     gzip_deinit(&g);
     return whole;
 }
+
+void gzip_out_init(struct gzip_out *g)
+{
+    memset(g, 0, sizeof(*g));
+    /* The fastest level: the client is on the same machine, and time is what it waits for. */
+    if (deflateInit2(&g->z, Z_BEST_SPEED, Z_DEFLATED, GZIP_WINDOW, 8, Z_DEFAULT_STRATEGY) != Z_OK)
+        abort(); /* out of memory */
+    g->begun = true;
+}
+
+void gzip_out_deinit(struct gzip_out *g)
+{
+    if (g->begun)
+        deflateEnd(&g->z);
+    g->begun = false;
+}
+
+void gzip_out_next(struct gzip_out *g, const uint8_t *data, size_t len, bool last,
+                   void (*sink)(void *ctx, const uint8_t *data, size_t len), void *ctx)
+{
+    static uint8_t piece[PIECE];
+
+    g->z.next_in = (uint8_t *)data;
+    g->z.avail_in = (uInt)len;
+    do {
+        g->z.next_out = piece;
+        g->z.avail_out = sizeof(piece);
+        deflate(&g->z, last ? Z_FINISH : Z_NO_FLUSH);
+        if (g->z.avail_out < sizeof(piece))
+            sink(ctx, piece, sizeof(piece) - g->z.avail_out);
+    } while (g->z.avail_out == 0);
+}

@@ -24,5 +24,18 @@ bool gzip_next(struct gzip *g, const uint8_t *data, size_t len,
 /* Whether the body may end here. */
 bool gzip_is_complete(const struct gzip *g);
 
+/* A response's body, made smaller piece by piece. About 256 KiB of memory each. */
+struct gzip_out {
+    z_stream z;
+    bool begun;
+};
+
+void gzip_out_init(struct gzip_out *g);
+void gzip_out_deinit(struct gzip_out *g); /* may be called twice */
+
+/* Gives sink what a piece becomes, maybe nothing yet; all that is left with the last one. */
+void gzip_out_next(struct gzip_out *g, const uint8_t *data, size_t len, bool last,
+                   void (*sink)(void *ctx, const uint8_t *data, size_t len), void *ctx);
+
 /* All at once, into a buffer whose cap bounds what may come out. */
 bool gzip_inflate_all(struct buf *out, const uint8_t *data, size_t len);

@@ -17,6 +17,9 @@ enum agent_fd {
 
 enum { AGENT_CONFIG_MAX = 4 * 1024 * 1024 };
 
+/* The envd whose behaviour the agent has; SDKs decide by it. */
+#define AGENT_ENVD_VERSION "0.6.13"
+
 /* The ordinary user of every sandbox. */
 #define AGENT_USER "user"
 #define AGENT_USER_HOME "/home/user"

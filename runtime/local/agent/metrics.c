@@ -98,5 +98,5 @@ void metrics_get(struct agent *agent, struct http_exchange *x)
     AUTO(buf_deinit) struct buf text = BUF_INIT(METRICS_TEXT_MAX);
 
     metrics_describe(agent, &agent->metrics, &text);
-    reply_json(x, 200, buf_str(&text), buf_len(&text));
+    reply_fresh_json(x, buf_str(&text), buf_len(&text));
 }

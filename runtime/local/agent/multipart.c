@@ -10,6 +10,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
+#include "common/http/url.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -238,6 +239,22 @@ static enum multipart_event in_tail(struct multipart *m, const uint8_t **data, s
     return MULTIPART_MORE;
 }
 
+/* "filename*", which has its character set in front and is percent-encoded (RFC 8187). */
+static char *find_encoded_filename(const char *line)
+{
+    AUTO_FREE char *coded = find_parameter(line, "filename*");
+    AUTO(buf_deinit) struct buf name = BUF_INIT(MULTIPART_NAME_MAX);
+    const char *value = coded ? strchr(coded, '\'') : NULL;
+
+    if (!value || !(value = strchr(value + 1, '\'')) || strncasecmp(coded, "utf-8'", 6) != 0)
+        return NULL;
+    value++;
+    if (!url_decode(&name, value, strlen(value), false) ||
+        memchr(buf_str(&name), '\0', buf_len(&name)))
+        return NULL;
+    return buf_take_str(&name);
+}
+
 static bool read_field(struct multipart *m, const char *line)
 {
     static const char wanted[] = "content-disposition:";
@@ -248,7 +265,9 @@ static bool read_field(struct multipart *m, const char *line)
     if (strncasecmp(line, "form-data", 9) != 0)
         return true;
     m->name = find_parameter(line, "name");
-    m->filename = find_parameter(line, "filename");
+    m->filename = find_encoded_filename(line);
+    if (!m->filename)
+        m->filename = find_parameter(line, "filename");
     return (!m->name || strlen(m->name) < MULTIPART_NAME_MAX) &&
            (!m->filename || strlen(m->filename) < MULTIPART_NAME_MAX);
 }

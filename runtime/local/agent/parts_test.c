@@ -1,6 +1,9 @@
 /* The agent's pure parts: paths, users, signatures, ranges, modes, gzip, its configuration. */
+#include "common/base/cleanup.h"
 #include "runtime/local/agent/access.h"
 #include "runtime/local/agent/config.h"
+#include "runtime/local/agent/content_type.h"
+#include "runtime/local/agent/encoding.h"
 #include "runtime/local/agent/entry.h"
 #include "runtime/local/agent/files.h"
 #include "runtime/local/agent/gzip.h"
@@ -151,12 +154,96 @@ static void test_modes_read_as_in_go(void **state)
         {S_IFREG | 04755, "urwxr-xr-x"}, {S_IFREG | 02755, "grwxr-xr-x"},
         {S_IFIFO | 0600, "prw-------"},  {S_IFSOCK | 0, "S---------"},
     };
-    char text[12];
+    char text[ENTRY_MODE_SIZE];
 
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         entry_format_mode(cases[i].mode, text);
         assert_string_equal(text, cases[i].text);
     }
+}
+
+static void test_encodings_are_chosen_by_quality(void **state)
+{
+    static const struct {
+        const char *accept;
+        bool must_be_identity;
+        enum encoding chosen;
+    } cases[] = {
+        {NULL, false, ENCODING_IDENTITY},
+        {"", false, ENCODING_IDENTITY},
+        {"gzip", false, ENCODING_GZIP},
+        {"gzip", true, ENCODING_IDENTITY},
+        {"GZip;q=0.1", false, ENCODING_GZIP},
+        {"gzip, deflate, br, zstd", false, ENCODING_GZIP},
+        {"br,gzip", false, ENCODING_GZIP},
+        {"br", false, ENCODING_IDENTITY},
+        {"identity, gzip", false, ENCODING_IDENTITY},
+        {"gzip;q=0.5, identity;q=0.6", false, ENCODING_IDENTITY},
+        {"gzip; x=1; q=0.7 , identity;q=0.6", false, ENCODING_GZIP},
+        {"gzip;q=0", false, ENCODING_IDENTITY},
+        {"gzip;q=often", false, ENCODING_GZIP},
+        {"*", false, ENCODING_IDENTITY},
+        {"*;q=0", false, ENCODING_NONE},
+        {"*;q=0, identity;q=0.1", false, ENCODING_IDENTITY},
+        {"identity;q=0, *", false, ENCODING_GZIP},
+        {"identity;q=0, gzip", true, ENCODING_NONE},
+        {"identity;q=0", false, ENCODING_NONE},
+        {",,;;q=,", false, ENCODING_IDENTITY},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        assert_int_equal(encoding_choose(cases[i].accept, cases[i].must_be_identity),
+                         cases[i].chosen);
+}
+
+static void test_content_is_known_by_name_or_start(void **state)
+{
+    static const struct {
+        const char *start;
+        size_t len;
+        const char *type;
+    } cases[] = {
+        {"", 0, "text/plain; charset=utf-8"},
+        {"caf\xe9", 4, "text/plain; charset=utf-8"},
+        {"a\0b", 3, "application/octet-stream"},
+        {" \n<HTML>", 8, "text/html; charset=utf-8"},
+        {"<html", 5, "text/plain; charset=utf-8"},
+        {"<p>", 3, "text/html; charset=utf-8"},
+        {"\x89PNG\r\n\x1a\n", 8, "image/png"},
+        {"\x89PNG\r\n\x1a", 7, "application/octet-stream"},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++)
+        assert_string_equal(content_type_of_bytes((const uint8_t *)cases[i].start, cases[i].len),
+                            cases[i].type);
+    assert_string_equal(content_type_of_name("/a/b.JSON"), "application/json");
+    assert_null(content_type_of_name("/a.json/b"));
+    assert_null(content_type_of_name("/a/json"));
+}
+
+static void append_to(void *ctx, const uint8_t *data, size_t len)
+{
+    assert_true(buf_append(ctx, data, len));
+}
+
+static void test_gzip_comes_back_as_it_was(void **state)
+{
+    AUTO(buf_deinit) struct buf packed = BUF_INIT(1 << 20);
+    AUTO(buf_deinit) struct buf plain = BUF_INIT(1 << 20);
+    static uint8_t data[300000];
+    struct gzip_out out;
+
+    for (size_t i = 0; i < sizeof(data); i++)
+        data[i] = (uint8_t)(i * i >> 7);
+    gzip_out_init(&out);
+    for (size_t at = 0; at < sizeof(data); at += 1000)
+        gzip_out_next(&out, data + at, 1000, false, append_to, &packed);
+    gzip_out_next(&out, NULL, 0, true, append_to, &packed);
+    gzip_out_deinit(&out);
+    gzip_out_deinit(&out);
+    assert_true(gzip_inflate_all(&plain, buf_data(&packed), buf_len(&packed)));
+    assert_int_equal(buf_len(&plain), sizeof(data));
+    assert_memory_equal(buf_data(&plain), data, sizeof(data));
 }
 
 /* Deflated by the library itself, members and all. */
@@ -256,7 +343,8 @@ static const char *get(const char **env, const char *name)
 
 static void test_environment_precedence(void **state)
 {
-    const char *of_sandbox[] = {"A=sandbox", "B=sandbox", "E2B_SANDBOX_ID=forged"};
+    static char a[] = "A=sandbox", b[] = "B=sandbox", forged[] = "E2B_SANDBOX_ID=forged";
+    char *of_sandbox[] = {a, b, forged};
     const char *const of_command[] = {"B=command", "HOME=/elsewhere"};
     struct config config = {.id = "i1", .template_id = "base", .envs = of_sandbox, .n_envs = 3};
     const char **env = spawn_env_new(&config, &someone, of_command, 2);
@@ -281,6 +369,9 @@ int main(void)
         cmocka_unit_test(test_modes_read_as_in_go),
         cmocka_unit_test(test_gzip_cut_anywhere),
         cmocka_unit_test(test_gzip_is_bounded_and_checked),
+        cmocka_unit_test(test_encodings_are_chosen_by_quality),
+        cmocka_unit_test(test_content_is_known_by_name_or_start),
+        cmocka_unit_test(test_gzip_comes_back_as_it_was),
         cmocka_unit_test(test_configuration),
         cmocka_unit_test(test_environment_precedence),
     };

@@ -46,6 +46,7 @@ static void process_free(struct process *p)
     loop_timer_cancel(loop_of(p), &p->memory);
     process_output_close(p);
     process_input_end(p);
+    cleanup_close(&p->terminal);
     close_watched(p, &p->exec);
     list_unlink(&p->node);
     process__process_config__free_unpacked(p->config, NULL);
@@ -98,6 +99,12 @@ static void tell_daemon_end(struct process *p)
     events_process_ended(&p->table->agent->events, p, text);
 }
 
+static void close_terminal(struct process *p)
+{
+    cleanup_close(&p->terminal);
+    p->terminal = -1;
+}
+
 static void maybe_end(struct process *p)
 {
     if (!p->reaped || !p->started || p->ended)
@@ -109,6 +116,7 @@ static void maybe_end(struct process *p)
     p->ended = true;
     loop_timer_cancel(loop_of(p), &p->deadline);
     process_input_end(p);
+    close_terminal(p);
     tell_daemon_end(p);
     broadcast_end(p);
     process_finish_followers(p, NULL);
@@ -143,10 +151,8 @@ bool process_resize(struct process *p, const struct winsize *size, struct status
 {
     if (!p->has_terminal)
         return status_set(st, CODE_INTERNAL, 0, "error resizing tty: tty not assigned to process");
-    if (p->out[PROCESS_TERMINAL].io.fd < 0 ||
-        ioctl(p->out[PROCESS_TERMINAL].io.fd, TIOCSWINSZ, size) < 0)
-        return status_set(st, CODE_INTERNAL, 0, "error resizing tty: %s",
-                          strerror(p->out[PROCESS_TERMINAL].io.fd < 0 ? EIO : errno));
+    if (ioctl(p->terminal, TIOCSWINSZ, size) < 0)
+        return status_set(st, CODE_INTERNAL, 0, "error resizing tty: %s", strerror(errno));
     return true;
 }
 
@@ -320,6 +326,7 @@ bool process_start(struct processes *table, struct rpc_call *call,
                           .config = start->config,
                           .tag = start->tag,
                           .has_terminal = start->terminal != NULL,
+                          .terminal = spawned.terminal_fd,
                           .deadline.fire = on_deadline,
                           .memory.fire = on_forget};
     list_init(&p->inputs);

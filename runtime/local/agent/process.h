@@ -36,6 +36,7 @@ struct process {
     Process__ProcessConfig *config; /* owned: as requested */
     char *tag;                      /* owned; NULL: none */
     bool has_terminal;
+    int terminal; /* owned; hangs up when it is closed, so it is open to the end; -1: closed */
     struct process_output out[PROCESS_OUTPUTS];
     struct loop_fd in;     /* fd -1: none, or closed */
     struct list inputs;    /* struct process_input, in order */

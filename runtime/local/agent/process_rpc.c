@@ -382,14 +382,6 @@ static void on_stream_half_closed(struct rpc_call *call)
     struct stream *s = call->data;
 
     s->half_closed = true;
-    s->n_pending++;
-    if (!s->selected) {
-        struct status st = STATUS_INIT;
-
-        status_set(&st, CODE_INVALID_ARGUMENT, 0, "the stream selects no process");
-        stream_fail(s, &st);
-    }
-    s->n_pending--;
     stream_maybe_end(s);
     stream_release(s);
 }

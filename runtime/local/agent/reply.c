@@ -41,6 +41,16 @@ void reply_json(struct http_exchange *x, int status, const char *text, size_t le
     http_end(x);
 }
 
+void reply_fresh_json(struct http_exchange *x, const char *text, size_t len)
+{
+    reply_begin(x, 200);
+    http_field(x, "Content-Type", "application/json");
+    http_field(x, "Cache-Control", "no-store");
+    http_start(x, (int64_t)len);
+    http_write(x, text, len);
+    http_end(x);
+}
+
 void reply_error(struct http_exchange *x, int status, const char *fmt, ...)
 {
     AUTO(buf_deinit) struct buf message = BUF_INIT(MESSAGE_MAX);

@@ -7,6 +7,8 @@
 void reply_begin(struct http_exchange *x, int status);
 /* A whole JSON body. */
 void reply_json(struct http_exchange *x, int status, const char *text, size_t len);
+/* The same as a success that nobody is to keep. */
+void reply_fresh_json(struct http_exchange *x, const char *text, size_t len);
 /* {"code":status,"message":"..."} */
 void reply_error(struct http_exchange *x, int status, const char *fmt, ...)
     __attribute__((format(printf, 3, 4)));

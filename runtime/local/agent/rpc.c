@@ -89,6 +89,8 @@ void rpc_begin_stream(struct rpc_call *call)
     call->begun = true;
     reply_begin(call->x, 200);
     http_field(call->x, "Content-Type", content_type(call));
+    if (call->legacy)
+        http_field(call->x, "X-E2B-Legacy-SDK", "true");
     http_start(call->x, HTTP_LENGTH_UNKNOWN);
 }
 
@@ -239,6 +241,8 @@ void rpc_reply(struct rpc_call *call, const ProtobufCMessage *response)
     }
     reply_begin(call->x, 200);
     http_field(call->x, "Content-Type", content_type(call));
+    if (call->legacy)
+        http_field(call->x, "X-E2B-Legacy-SDK", "true");
     http_start(call->x, (int64_t)buf_len(&body));
     http_write(call->x, buf_data(&body), buf_len(&body));
     http_end(call->x);

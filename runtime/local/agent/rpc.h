@@ -49,6 +49,7 @@ struct rpc_call {
     const struct rpc_method *method;
     struct user user;
     bool json;
+    bool legacy;          /* of an SDK that cannot read what it does not know */
     bool begun;           /* the response of a stream */
     int64_t timeout_ms;   /* Connect-Timeout-Ms; -1: none */
     int64_t keepalive_ms; /* between events of an idle stream */

@@ -184,10 +184,13 @@ static bool read_head(struct rpc_call *call, struct status *st)
 {
     const struct http_head *head = http_request(call->x);
     const char *version = http_header(head, "Connect-Protocol-Version");
+    const char *agent = http_header(head, "User-Agent");
 
     if (version && strcmp(version, "1") != 0)
         return status_set(st, CODE_INVALID_ARGUMENT, 0,
                           "connect-protocol-version must be \"1\": got \"%s\"", version);
+    call->legacy = agent && strcmp(agent, "connect-python") == 0 &&
+                   strncmp(call->method->path, "/filesystem.", 12) == 0;
     if (call->method->kind == RPC_SERVER_STREAM && !read_keepalive(head, &call->keepalive_ms, st))
         return false;
     return read_timeout(head, &call->timeout_ms, st) &&
@@ -227,39 +230,48 @@ static bool is_coded(const struct http_head *head, const char *field, const char
     return value && strcasecmp(value, coding) == 0;
 }
 
+static bool decompress(const uint8_t **data, size_t *len, struct buf *plain, struct status *st)
+{
+    if (!gzip_inflate_all(plain, *data, *len))
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "the message is no gzip");
+    *data = buf_data(plain);
+    *len = buf_len(plain);
+    return true;
+}
+
+/* The one envelope of the request; the client may put the end of its stream behind it. */
+static bool open_envelope(const uint8_t **data, size_t *len, bool *ret_compressed,
+                          struct status *st)
+{
+    uint8_t flags = *len > 0 ? (*data)[0] : 0;
+    size_t size, rest;
+
+    if (*len == 0)
+        return status_set(st, CODE_UNIMPLEMENTED, 0, "the request has no message");
+    if (*len < ENVELOPE_HEADER)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "protocol error: incomplete envelope");
+    size =
+        (size_t)(*data)[1] << 24 | (size_t)(*data)[2] << 16 | (size_t)(*data)[3] << 8 | (*data)[4];
+    if (flags & ~ENVELOPE_COMPRESSED || size > *len - ENVELOPE_HEADER)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "protocol error: invalid envelope");
+    rest = *len - ENVELOPE_HEADER - size;
+    *data += ENVELOPE_HEADER;
+    *len = size;
+    if (rest > 0 && !((*data)[size] & ENVELOPE_END))
+        return status_set(st, CODE_UNIMPLEMENTED, 0, "the request has more than one message");
+    *ret_compressed = flags & ENVELOPE_COMPRESSED;
+    return true;
+}
+
 /* The one message of the request: bare, or in an envelope. */
 static bool unwrap(const struct rpc_call *call, const uint8_t **data, size_t *len,
                    struct buf *plain, struct status *st)
 {
-    const struct http_head *head = http_request(call->x);
+    bool compressed = is_coded(http_request(call->x), "Content-Encoding", "gzip");
 
-    if (call->method->kind == RPC_SERVER_STREAM) {
-        size_t size;
-
-        if (*len < ENVELOPE_HEADER)
-            return status_set(st, CODE_INVALID_ARGUMENT, 0, "protocol error: incomplete envelope");
-        size = (size_t)(*data)[1] << 24 | (size_t)(*data)[2] << 16 | (size_t)(*data)[3] << 8 |
-               (*data)[4];
-        if ((*data)[0] & ENVELOPE_COMPRESSED && size <= *len - ENVELOPE_HEADER) {
-            if (!gzip_inflate_all(plain, *data + ENVELOPE_HEADER, size))
-                return status_set(st, CODE_INVALID_ARGUMENT, 0, "the message is no gzip");
-            *data = buf_data(plain);
-            *len = buf_len(plain);
-            return true;
-        }
-        if ((*data)[0] != 0 || size > *len - ENVELOPE_HEADER)
-            return status_set(st, CODE_INVALID_ARGUMENT, 0, "protocol error: invalid envelope");
-        *data += ENVELOPE_HEADER;
-        *len = size;
-        return true;
-    }
-    if (!is_coded(head, "Content-Encoding", "gzip"))
-        return true;
-    if (!gzip_inflate_all(plain, *data, *len))
-        return status_set(st, CODE_INVALID_ARGUMENT, 0, "the body is no gzip");
-    *data = buf_data(plain);
-    *len = buf_len(plain);
-    return true;
+    if (call->method->kind == RPC_SERVER_STREAM && !open_envelope(data, len, &compressed, st))
+        return false;
+    return !compressed || decompress(data, len, plain, st);
 }
 
 static void on_request_body(struct http_exchange *x, void *ctx, const uint8_t *data, size_t len)

@@ -125,6 +125,7 @@ struct ends {
     int err[2];
     int failure[2];
     int terminal[2]; /* ours, the command's */
+    int kept;        /* ours once more */
 };
 
 static void close_ends(struct ends *e)
@@ -134,6 +135,7 @@ static void close_ends(struct ends *e)
     close_pair(&e->err);
     close_pair(&e->failure);
     close_pair(&e->terminal);
+    cleanup_close(&e->kept);
 }
 
 /* The command may open it by its name, too: for its user it is as if logged in. */
@@ -156,7 +158,8 @@ static bool open_ends(struct ends *e, const struct spawn *spawn)
         return false;
     if (spawn->terminal)
         return open_terminal(e->terminal, spawn) &&
-               (e->in[1] = fcntl(e->terminal[0], F_DUPFD_CLOEXEC, 0)) >= 0;
+               (e->in[1] = fcntl(e->terminal[0], F_DUPFD_CLOEXEC, 0)) >= 0 &&
+               (e->kept = fcntl(e->terminal[0], F_DUPFD_CLOEXEC, 0)) >= 0;
     if (!open_pipe(e->out, 0) || !open_pipe(e->err, 0))
         return false;
     if (spawn->with_stdin)
@@ -168,7 +171,7 @@ static bool open_ends(struct ends *e, const struct spawn *spawn)
 bool spawn_start(const struct spawn *spawn, struct spawned *ret, struct status *st)
 {
     AUTO(close_ends)
-    struct ends e = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}};
+    struct ends e = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}, -1};
     gid_t groups[USER_GROUPS_MAX];
     size_t n_groups = user_groups(spawn->user, groups);
 
@@ -191,6 +194,7 @@ bool spawn_start(const struct spawn *spawn, struct spawned *ret, struct status *
     ret->out_fd[0] = take_fd(&e.out[0]);
     ret->out_fd[1] = take_fd(&e.err[0]);
     ret->out_fd[2] = take_fd(&e.terminal[0]);
+    ret->terminal_fd = take_fd(&e.kept);
     ret->failure_fd = take_fd(&e.failure[0]);
     return true;
 }
@@ -219,6 +223,24 @@ static void env_set(struct env *env, char *pair)
     env->list[env->n] = NULL;
 }
 
+static void add_of_sandbox(struct env *env, const struct config *config)
+{
+    for (size_t i = 0; i < config->n_envs; i++)
+        env_set(env, xstrdup(config->envs[i]));
+    /* What the sandbox is, its creator cannot change; the command's own environment can. */
+    env_set(env, xstrdup("E2B_SANDBOX=true"));
+    env_set(env, xasprintf("E2B_SANDBOX_ID=%s", config->id));
+    env_set(env, xasprintf("E2B_TEMPLATE_ID=%s", config->template_id));
+}
+
+const char **spawn_env_of_sandbox(const struct config *config)
+{
+    struct env env = {0};
+
+    add_of_sandbox(&env, config);
+    return env.list;
+}
+
 const char **spawn_env_new(const struct config *config, const struct user *user,
                            const char *const *more, size_t n_more)
 {
@@ -228,12 +250,7 @@ const char **spawn_env_new(const struct config *config, const struct user *user,
     env_set(&env, xasprintf("HOME=%s", user->home));
     env_set(&env, xasprintf("USER=%s", user->name));
     env_set(&env, xasprintf("LOGNAME=%s", user->name));
-    for (size_t i = 0; i < config->n_envs; i++)
-        env_set(&env, xstrdup(config->envs[i]));
-    /* What the sandbox is, its creator cannot change; the command's own environment can. */
-    env_set(&env, xstrdup("E2B_SANDBOX=true"));
-    env_set(&env, xasprintf("E2B_SANDBOX_ID=%s", config->id));
-    env_set(&env, xasprintf("E2B_TEMPLATE_ID=%s", config->template_id));
+    add_of_sandbox(&env, config);
     for (size_t i = 0; i < n_more; i++)
         env_set(&env, xstrdup(more[i]));
     return env.list;

@@ -26,9 +26,10 @@ struct spawn_failure {
 
 struct spawned {
     pid_t pid;
-    int in_fd;      /* -1 without stdin; all of them are ours, non-blocking, closed on exec */
-    int out_fd[3];  /* stdout and stderr, or the terminal; -1: none */
-    int failure_fd; /* end of file: it runs (or there is no such program: exit 126 or 127) */
+    int in_fd;       /* -1 without stdin; all of them are ours, non-blocking, closed on exec */
+    int out_fd[3];   /* stdout and stderr, or the terminal; -1: none */
+    int terminal_fd; /* one more for the terminal, to keep it open; -1: none */
+    int failure_fd;  /* end of file: it runs (or there is no such program: exit 126 or 127) */
 };
 
 bool spawn_start(const struct spawn *spawn, struct spawned *ret, struct status *st);
@@ -36,4 +37,6 @@ bool spawn_start(const struct spawn *spawn, struct spawned *ret, struct status *
 /* The environment of a command: names of a later one win. Free with spawn_env_free(). */
 const char **spawn_env_new(const struct config *config, const struct user *user,
                            const char *const *more, size_t n_more);
+/* What every command of the sandbox gets, in the same form. */
+const char **spawn_env_of_sandbox(const struct config *config);
 void spawn_env_free(const char **env);

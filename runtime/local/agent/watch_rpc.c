@@ -167,7 +167,7 @@ void watch_rpc_watch_dir(struct rpc_call *call, const ProtobufCMessage *message)
     struct watch_stream *s = xcalloc(1, sizeof(*s));
 
     s->call = call;
-    s->with_entry = request->include_entry;
+    s->with_entry = request->include_entry && !call->legacy;
     if (!path ||
         !watch_open(&s->watch, &call->agent->loop, path, request->recursive, &watch_ops, &st)) {
         free(s);
@@ -264,7 +264,7 @@ void watch_rpc_create_watcher(struct rpc_call *call, const ProtobufCMessage *mes
     }
     path = find_path(call, request->path, request->allow_network_mounts, &st);
     w = xcalloc(1, sizeof(*w));
-    w->with_entry = request->include_entry;
+    w->with_entry = request->include_entry && !call->legacy;
     if (!path || !watch_open(&w->watch, &agent->loop, path, request->recursive, &ops, &st)) {
         free(w);
         rpc_fail_status(call, &st);

@@ -141,7 +141,9 @@ static void on_connection(struct loop_fd *io, uint32_t events)
 
         int fd = accept4(io->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
 
-        if (fd >= 0)
+        if (fd >= 0 && s->config.accepted != NULL)
+            s->config.accepted(s, fd, s->config.ctx);
+        else if (fd >= 0)
             http_conn_new(s, fd);
         else if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM)
             rest(listener);

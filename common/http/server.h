@@ -34,6 +34,8 @@ struct http_exchange_ops {
 struct http_server_config {
     /* A new exchange. Without http_attach() the request's body is thrown away. */
     void (*request)(struct http_exchange *x, void *ctx);
+    /* Gets every new connection's socket instead; to be given back by http_server_adopt(). */
+    void (*accepted)(struct http_server *s, int fd, void *ctx);
     void *ctx;
     int64_t idle_ms;        /* between requests; 0: 620 s */
     int64_t head_ms;        /* from the first byte of a head to its last; 0: 30 s */

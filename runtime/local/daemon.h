@@ -16,6 +16,8 @@
 #include "runtime/local/network.h"
 #include "runtime/local/registry.h"
 
+struct tls_server;
+
 struct daemon_config {
     const char *listen;
     const char *data_dir; /* NULL: a directory of our own, gone at exit */
@@ -23,6 +25,7 @@ struct daemon_config {
     const char *domain;   /* NULL: localhost; once it serves: none is told to clients */
     int64_t max_lifetime_ms;
     int64_t max_sandboxes;
+    bool tls; /* HTTPS too, on the same port */
     const char *name_servers;          /* of egress_resolver_new() */
     struct option_strings egress_open; /* of egress_server_init() */
     bool egress_proxy;                 /* of zygote_config */
@@ -32,6 +35,7 @@ struct daemon {
     struct daemon_config config;
     struct loop loop;
     struct http_server *server;
+    struct tls_server *tls; /* owned; NULL: HTTP alone */
     char address[80];      /* where it listens */
     char domain[32];       /* "localhost:PORT" */
     struct zygote *zygote; /* owned by main; NULL in tests of what needs none */

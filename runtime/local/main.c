@@ -14,6 +14,7 @@
 #include "runtime/local/proxy.h"
 #include "runtime/local/signature.h"
 #include "runtime/local/stream.h"
+#include "runtime/local/tls.h"
 #include "runtime/local/workdir.h"
 
 #include <errno.h>
@@ -62,6 +63,9 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
         {"egress-proxy", 0, "E2B_LOCAL_EGRESS_PROXY", OPTION_BOOL, &c->egress_proxy, NULL,
          "Programs in sandboxes reach the internet by HTTP_PROXY only, as where the kernel cannot "
          "redirect their connections."},
+        {"tls", 0, "E2B_LOCAL_TLS", OPTION_BOOL, &c->tls, NULL,
+         "Answers HTTPS too, on the same port, with certificates of an authority of its own, which "
+         "is kept in --data-dir: see e2b-local ca."},
         {NULL},
     };
     const struct program program = {
@@ -126,6 +130,13 @@ static void on_request(struct http_exchange *x, void *ctx)
     }
 }
 
+static void on_accepted(struct http_server *server, int fd, void *ctx)
+{
+    const struct daemon *d = ctx;
+
+    tls_server_take(d->tls, server, fd);
+}
+
 static void on_signal(struct loop_fd *io, uint32_t events)
 {
     struct daemon *d = container_of(io, struct daemon, signal_io);
@@ -166,7 +177,7 @@ static void raise_descriptor_limit(void)
 
 static bool start_serving(struct daemon *d, struct status *st)
 {
-    const struct http_server_config config = {.request = on_request, .ctx = d};
+    struct http_server_config config = {.request = on_request, .ctx = d};
     int fd;
 
     if (!egress_server_init(&d->egress, &d->loop, d->config.name_servers, d->config.egress_open.at,
@@ -183,6 +194,14 @@ static bool start_serving(struct daemon *d, struct status *st)
         d->config.domain = d->domain;
     else if (*d->config.domain == '\0')
         d->config.domain = NULL;
+    if (d->config.tls) {
+        d->tls = tls_server_new(&d->loop, d->config.data_dir, d->config.domain, st);
+        config.accepted = on_accepted;
+    }
+    if (d->config.tls && d->tls == NULL) {
+        close(fd);
+        return false;
+    }
     d->server = http_server_new(&d->loop, &config);
     return http_server_listen(d->server, fd, st);
 }
@@ -224,6 +243,7 @@ static bool run(struct daemon *d, struct status *st)
         egress_free(s->egress);
     }
     http_server_free(d->server);
+    tls_server_free(d->tls);
     keeper_stop(&d->keeper);
     egress_server_deinit(&d->egress);
     loop_deinit(&d->loop);

@@ -18,6 +18,7 @@ class Events:
         self.time = (0, 0)
         self.out = bytearray()
         self.err = bytearray()
+        self.terminal = bytearray()
         self.text = {1: [], 2: []}
         self.count = 0
         self.dropped = []
@@ -61,13 +62,13 @@ class Events:
         self.time = time
         if self.exited is not None and kind in ("started", "exited"):
             raise Gap("%s after the exit" % kind)
-        if kind in ("stdout", "stderr"):
+        if kind in ("stdout", "stderr", "terminal"):
             data = getattr(event, kind)
             expected = self.offsets.get(kind)
             if expected is not None and event.offset != expected:
                 raise Gap("%s at offset %d, expected %d" % (kind, event.offset, expected))
             self.offsets[kind] = event.offset + len(data)
-            (self.out if kind == "stdout" else self.err).extend(data)
+            {"stdout": self.out, "stderr": self.err, "terminal": self.terminal}[kind].extend(data)
         elif kind == "text":
             self.text[event.text.stream].append(event.text.text)
         elif kind == "started":

@@ -45,6 +45,8 @@ class Service:
         """Starts pod n again where it was. On the test's own thread: a pod ends with its starter."""
         address, name = self.pods[n].address, self.pods[n].name
         self.pods[n].kill()
+        if address in self._channels:  # it may not have noticed yet
+            self._channels.pop(address).close()
         self.pods[n] = self._make(listen=address, name=name)
         return self.pods[n]
 

@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-static const char *const names[CONTROLLERS] = {"memory", "pids", "cpu"};
+static const char *const names[CONTROLLERS] = {"memory", "pids", "cpu", "freezer"};
 
 static bool write_text(const char *dir, const char *file, const char *text)
 {
@@ -176,7 +176,7 @@ void sandbox_cgroups_deinit(struct sandbox_cgroups *cgroups)
     *cgroups = (struct sandbox_cgroups){0};
 }
 
-enum { CPU_PERIOD_US = 100000 };
+enum { CPU_PERIOD_US = 100000, FREEZE_TRIES = 500, FREEZE_WAIT_MS = 1 };
 
 static bool set_cpu(const char *dir, int version, int64_t millis)
 {
@@ -213,6 +213,8 @@ static bool set_limit(const char *dir, enum sandbox_controller controller, int v
         return write_number(dir, "pids.max", limits->pids);
     case CONTROLLER_CPU:
         return set_cpu(dir, version, limits->cpu_millis);
+    case CONTROLLER_FREEZER:
+        return true;
     case CONTROLLERS:
         break;
     }
@@ -236,7 +238,7 @@ bool sandbox_cgroups_make(const struct sandbox_cgroups *cgroups, const char *id,
                           const struct zygote_limits *limits, struct sandbox_cgroup_ways *ret,
                           struct status *st)
 {
-    *ret = (struct sandbox_cgroup_ways){{-1, -1, -1}, -1};
+    *ret = (struct sandbox_cgroup_ways){{-1, -1, -1, -1}, -1};
     for (int i = 0; i < CONTROLLERS; i++) {
         int version = cgroups->controller[i].version;
         AUTO_FREE char *dir = NULL;
@@ -270,6 +272,58 @@ void sandbox_cgroup_ways_deinit(struct sandbox_cgroup_ways *ways)
     for (int i = 0; i < CONTROLLERS; i++)
         cleanup_close(&(int){take_fd(&ways->tasks_fd[i])});
     cleanup_close(&(int){take_fd(&ways->group_fd)});
+}
+
+/* Any group of version 2 will do. */
+static const char *freezer_base(const struct sandbox_cgroups *cgroups, int *ret_version)
+{
+    for (int i = CONTROLLERS - 1; i >= 0; i--) {
+        *ret_version = cgroups->controller[i].version;
+        if (i == CONTROLLER_FREEZER ? *ret_version == 1 : *ret_version == 2)
+            return cgroups->controller[i].base;
+    }
+    return NULL;
+}
+
+bool sandbox_cgroups_can_freeze(const struct sandbox_cgroups *cgroups)
+{
+    int version;
+
+    return freezer_base(cgroups, &version) != NULL;
+}
+
+static bool reads(const char *dir, const char *file, const char *text)
+{
+    AUTO_FREE char *path = xasprintf("%s/%s", dir, file);
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    char got[256];
+    ssize_t n = fd < 0 ? -1 : read(fd, got, sizeof got - 1);
+
+    if (n < 0)
+        return false;
+    got[n] = '\0';
+    return strstr(got, text) != NULL;
+}
+
+/* Processes stop when they next pass through the kernel: ask until all did. */
+bool sandbox_cgroups_freeze(const struct sandbox_cgroups *cgroups, const char *id, bool frozen)
+{
+    int version;
+    const char *base = freezer_base(cgroups, &version);
+    AUTO_FREE char *dir = base != NULL ? xasprintf("%s/%s", base, id) : NULL;
+    bool done = false;
+
+    for (int tries = 0; base != NULL && !done && tries < FREEZE_TRIES; tries++) {
+        if (tries > 0)
+            nanosleep(&(struct timespec){.tv_nsec = FREEZE_WAIT_MS * 1000000}, NULL);
+        if (version == 1)
+            done = write_text(dir, "freezer.state", frozen ? "FROZEN" : "THAWED") &&
+                   reads(dir, "freezer.state", frozen ? "FROZEN" : "THAWED");
+        else
+            done = write_text(dir, "cgroup.freeze", frozen ? "1" : "0") &&
+                   reads(dir, "cgroup.events", frozen ? "frozen 1" : "frozen 0");
+    }
+    return done;
 }
 
 bool sandbox_cgroups_remove(const struct sandbox_cgroups *cgroups, const char *id)

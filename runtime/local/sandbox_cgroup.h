@@ -11,7 +11,13 @@
 
 #include <stdbool.h>
 
-enum sandbox_controller { CONTROLLER_MEMORY, CONTROLLER_PIDS, CONTROLLER_CPU, CONTROLLERS };
+enum sandbox_controller {
+    CONTROLLER_MEMORY,
+    CONTROLLER_PIDS,
+    CONTROLLER_CPU,
+    CONTROLLER_FREEZER, /* version 1 alone: version 2 freezes by any group */
+    CONTROLLERS
+};
 
 struct sandbox_cgroups {
     struct {
@@ -46,6 +52,10 @@ bool sandbox_cgroups_make(const struct sandbox_cgroups *cgroups, const char *id,
 /* Puts the caller, which has one thread, into those of version 1. False: errno is set. */
 bool sandbox_cgroups_join(const struct sandbox_cgroup_ways *ways);
 void sandbox_cgroup_ways_deinit(struct sandbox_cgroup_ways *ways);
+/* Whether there is a group by which a whole sandbox can be frozen. */
+bool sandbox_cgroups_can_freeze(const struct sandbox_cgroups *cgroups);
+/* Stops all processes of the sandbox where they are, or lets them go on. True: done. */
+bool sandbox_cgroups_freeze(const struct sandbox_cgroups *cgroups, const char *id, bool frozen);
 /*
  * Once its processes are gone. False: not yet; a reaped process leaves its group a moment later
  * than waitpid() returns.

@@ -103,24 +103,34 @@ static bool check_life(const struct zygote_request *r, int record_fd, struct sta
 {
     struct stat info;
 
-    if (r->at_deadline != ZYGOTE_DEADLINE_KILLS)
-        return status_set(st, CODE_UNIMPLEMENTED, 0, "sandboxes cannot be frozen");
     if (record_fd >= 0 && (fstat(record_fd, &info) < 0 || info.st_size > ZYGOTE_RECORD_MAX))
         return status_set(st, CODE_RESOURCE_EXHAUSTED, 0, "a record may have %d bytes",
                           ZYGOTE_RECORD_MAX);
     return true;
 }
 
+static bool open_snapshot(const char *name, int *ret_fd, struct status *st)
+{
+    AUTO_FREE char *path = xasprintf("../snapshots/%s.tar", name);
+
+    *ret_fd = open(path, O_RDONLY | O_CLOEXEC);
+    return *ret_fd >= 0 || status_set(st, CODE_NOT_FOUND, 0, "snapshot %s cannot be opened: %s",
+                                      name, strerror(errno));
+}
+
 static bool create(struct sandbox_desk *d, const struct zygote_request *r, int *fds,
                    struct status *st)
 {
+    AUTO_CLOSE int files_fd = -1;
     struct sandbox *s;
 
     if (fds[REQUEST_CONFIG] < 0)
         return status_set(st, CODE_INTERNAL, 0, "a sandbox without a configuration");
     if (!check_life(r, fds[REQUEST_RECORD], st))
         return false;
-    s = sandbox_lives_create(d->lives, r->id, &r->limits, fds[REQUEST_CONFIG], st);
+    if (r->name[0] != '\0' && !open_snapshot(r->name, &files_fd, st))
+        return false;
+    s = sandbox_lives_create(d->lives, r->id, &r->limits, fds[REQUEST_CONFIG], files_fd, st);
     if (!s)
         return false;
     sandbox_lives_set(s, r->deadline_ns, r->at_deadline, take_fd(&fds[REQUEST_RECORD]));
@@ -135,6 +145,20 @@ static bool set(struct sandbox_desk *d, const struct zygote_request *r, int *fds
         return false;
     sandbox_lives_set(s, r->deadline_ns, r->at_deadline, take_fd(&fds[REQUEST_RECORD]));
     return true;
+}
+
+static bool freeze(struct sandbox_desk *d, const struct zygote_request *r, struct status *st)
+{
+    struct sandbox *s = sandbox_lives_find(d->lives, r->id, st);
+
+    return s && sandbox_lives_freeze(s, r->op == ZYGOTE_FREEZE, st);
+}
+
+static bool save(struct sandbox_desk *d, const struct zygote_request *r, struct status *st)
+{
+    struct sandbox *s = sandbox_lives_find(d->lives, r->id, st);
+
+    return s && sandbox_lives_save(s, r->name, st);
 }
 
 static bool kill_one(struct sandbox_desk *d, const char *id, struct status *st)
@@ -155,6 +179,7 @@ static bool adopt(struct sandbox_desk *d, size_t n, struct zygote_reply *ret, in
     memcpy(ret->id, s->id, sizeof ret->id);
     ret->deadline_ns = s->deadline_ns;
     ret->at_deadline = s->at_deadline;
+    ret->frozen = s->frozen;
     ret_fds[REPLY_TCP] = s->net.tcp_fd;
     ret_fds[REPLY_DNS] = s->net.dns_fd;
     ret_fds[REPLY_RECORD] = s->record_fd;
@@ -189,6 +214,13 @@ static bool serve(struct sandbox_desk *d, const struct zygote_request *r, int *f
     case ZYGOTE_SET:
         set(d, r, fds, &reply.status);
         break;
+    case ZYGOTE_FREEZE:
+    case ZYGOTE_THAW:
+        freeze(d, r, &reply.status);
+        break;
+    case ZYGOTE_SAVE:
+        save(d, r, &reply.status);
+        break;
     case ZYGOTE_ADOPT:
         adopt(d, r->n, &reply, reply_fds);
         break;
@@ -209,7 +241,7 @@ static void on_request(struct loop_fd *io, uint32_t events)
 
     if (n < 0 && errno == EAGAIN)
         return;
-    request.id[sizeof request.id - 1] = '\0';
+    request.id[sizeof request.id - 1] = request.name[sizeof request.name - 1] = '\0';
     stays = n == (ssize_t)sizeof request && (d->greeted || request.op == ZYGOTE_GREET) &&
             serve(d, &request, fds);
     for (size_t i = 0; i < REQUEST_FDS; i++)

@@ -6,11 +6,20 @@
  */
 #include "runtime/local/sandbox_lives.h"
 
+#include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/mem.h"
+#include "runtime/local/sandbox_freeze.h"
+#include "runtime/local/sandbox_save.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static void set_clock(struct sandbox_lives *l)
@@ -52,6 +61,7 @@ static void end(struct sandbox *s)
     loop_remove(s->lives->loop, &s->sync_io);
     loop_timer_cancel(s->lives->loop, &s->timer);
     sandbox_kill(s);
+    sandbox_let_die(s->lives->host, s);
 }
 
 static void clear(struct sandbox *s)
@@ -125,13 +135,27 @@ static void on_exit_of(struct loop_fd *io, uint32_t events)
 
     if (!sandbox_reap(s))
         return;
-    /* What it said last may explain its end. At most two words come before that of being gone. */
-    for (int words = 0; words < 3 && s->phase == SANDBOX_STARTING; words++)
+    /* What it said last may explain its end. At most three words come before that of being gone. */
+    for (int words = 0; words < 4 && s->phase == SANDBOX_STARTING; words++)
         hear(s);
     end(s);
     loop_remove(s->lives->loop, io);
     set_clock(s->lives);
     clear(s);
+}
+
+/* One that cannot be frozen ends: it must not live on. */
+static void expire(struct sandbox *s)
+{
+    struct zygote_event e = {.kind = ZYGOTE_FROZEN, .status = STATUS_INIT, .net = {-1, -1}};
+
+    if (s->at_deadline == ZYGOTE_DEADLINE_FREEZES && sandbox_freeze(s->lives->host, s)) {
+        s->deadline_ns = 0;
+        tell(s, &e);
+        return;
+    }
+    s->expired = true;
+    end(s);
 }
 
 static void on_clock(struct loop_fd *io, uint32_t events)
@@ -146,10 +170,8 @@ static void on_clock(struct loop_fd *io, uint32_t events)
         struct sandbox *s = container_of(node, struct sandbox, node);
 
         if (s->phase == SANDBOX_RUNNING && s->deadline_ns > 0 &&
-            s->deadline_ns + l->courtesy_ns <= now_ns) {
-            s->expired = true;
-            end(s);
-        }
+            s->deadline_ns + l->courtesy_ns <= now_ns)
+            expire(s);
     }
     set_clock(l);
 }
@@ -159,14 +181,123 @@ bool sandbox_lives_init(struct sandbox_lives *l, struct loop *loop, struct sandb
 {
     *l = (struct sandbox_lives){.loop = loop, .host = host, .clock.ready = on_clock};
     list_init(&l->all);
+    list_init(&l->savings);
     l->clock.fd = timerfd_create(CLOCK_BOOTTIME, TFD_CLOEXEC | TFD_NONBLOCK);
     if (l->clock.fd < 0)
         return status_set(st, CODE_INTERNAL, 0, "no timer: %s", strerror(errno));
     return loop_add(loop, &l->clock, EPOLLIN, st);
 }
 
+/* --- saving --- */
+
+struct saving {
+    struct list node;
+    struct sandbox_lives *lives; /* borrowed */
+    char id[ZYGOTE_ID_MAX + 1];
+    char name[ZYGOTE_ID_MAX + 1];
+    pid_t pid;
+    struct loop_fd io; /* its pidfd; owned */
+};
+
+static char *saved_path(const char *name, const char *suffix)
+{
+    return xasprintf("../snapshots/%s.tar%s", name, suffix);
+}
+
+static void saving_free(struct saving *v)
+{
+    loop_remove(v->lives->loop, &v->io);
+    close(v->io.fd);
+    list_unlink(&v->node);
+    free(v);
+}
+
+static void abandon(struct saving *v)
+{
+    AUTO_FREE char *half = saved_path(v->name, ".new");
+
+    kill(v->pid, SIGKILL);
+    waitpid(v->pid, NULL, 0);
+    unlink(half);
+    saving_free(v);
+}
+
+/* It appears under its name only when it is whole. */
+static bool keep_saved(const struct saving *v, int wait_status, struct status *st)
+{
+    AUTO_FREE char *half = saved_path(v->name, ".new");
+    AUTO_FREE char *whole = saved_path(v->name, "");
+
+    if (wait_status == 0 && rename(half, whole) == 0)
+        return true;
+    unlink(half);
+    if (WIFEXITED(wait_status) && WEXITSTATUS(wait_status) == SAVE_NO_TAR)
+        return status_set(st, CODE_FAILED_PRECONDITION, 0,
+                          "the sandbox's files cannot be saved: there is no tar on this machine");
+    return status_set(st, CODE_INTERNAL, 0, "the sandbox's files were not saved: tar ended with %d",
+                      WIFEXITED(wait_status) ? WEXITSTATUS(wait_status)
+                                             : 128 + WTERMSIG(wait_status));
+}
+
+static void on_saved(struct loop_fd *io, uint32_t events)
+{
+    struct saving *v = container_of(io, struct saving, io);
+    struct zygote_event e = {.kind = ZYGOTE_SAVED, .status = STATUS_INIT, .net = {-1, -1}};
+    int wait_status = 0;
+
+    if (waitpid(v->pid, &wait_status, WNOHANG) != v->pid)
+        return;
+    memcpy(e.id, v->id, sizeof e.id);
+    memcpy(e.name, v->name, sizeof e.name);
+    keep_saved(v, wait_status, &e.status);
+    v->lives->tell(v->lives->ctx, &e);
+    saving_free(v);
+}
+
+bool sandbox_lives_save(struct sandbox *s, const char *name, struct status *st)
+{
+    AUTO_FREE char *half = saved_path(name, ".new");
+    AUTO_CLOSE int fd = open(half, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    struct saving *v;
+
+    if (fd < 0)
+        return status_set(st, CODE_INTERNAL, 0, "snapshot %s cannot be written: %s", name,
+                          strerror(errno));
+    v = xcalloc(1, sizeof *v);
+    v->lives = s->lives;
+    memcpy(v->id, s->id, sizeof v->id);
+    snprintf(v->name, sizeof v->name, "%s", name);
+    v->io = (struct loop_fd){.fd = -1, .ready = on_saved};
+    list_append(&s->lives->savings, &v->node);
+    v->pid = sandbox_save_start(s->lives->host, s, fd, &v->io.fd);
+    if (v->pid > 0 && loop_add(s->lives->loop, &v->io, EPOLLIN, st))
+        return true;
+    if (v->pid > 0) {
+        abandon(v);
+        return false;
+    }
+    status_set(st, CODE_INTERNAL, 0, "nobody to save the files: %s", strerror(errno));
+    unlink(half);
+    list_unlink(&v->node);
+    free(v);
+    return false;
+}
+
+bool sandbox_lives_freeze(struct sandbox *s, bool frozen, struct status *st)
+{
+    if (!frozen)
+        sandbox_thaw(s->lives->host, s);
+    else if (s->phase != SANDBOX_RUNNING || !sandbox_freeze(s->lives->host, s))
+        return status_set(st, CODE_INTERNAL, 0, "sandbox %s does not stand still", s->id);
+    return true;
+}
+
+/* --- life --- */
+
 void sandbox_lives_deinit(struct sandbox_lives *l)
 {
+    LIST_FOR_EACH_SAFE (node, &l->savings)
+        abandon(container_of(node, struct saving, node));
     LIST_FOR_EACH (node, &l->all) /* first all, then each: they die side by side */
         end(container_of(node, struct sandbox, node));
     LIST_FOR_EACH_SAFE (node, &l->all) {
@@ -203,7 +334,7 @@ static bool watch(struct sandbox_lives *l, struct sandbox *s, struct status *st)
 
 struct sandbox *sandbox_lives_create(struct sandbox_lives *l, const char *id,
                                      const struct zygote_limits *limits, int config_fd,
-                                     struct status *st)
+                                     int files_fd, struct status *st)
 {
     struct zygote_limits given = sandbox_limits(limits);
     int64_t began_ns = clock_boottime_ns();
@@ -213,7 +344,7 @@ struct sandbox *sandbox_lives_create(struct sandbox_lives *l, const char *id,
         status_set(st, CODE_ALREADY_EXISTS, 0, "sandbox %s exists", id);
         return NULL;
     }
-    s = sandbox_spawn(l->host, id, &given, config_fd, st);
+    s = sandbox_spawn(l->host, id, &given, config_fd, files_fd, st);
     if (!s)
         return NULL;
     s->began_ns = began_ns;

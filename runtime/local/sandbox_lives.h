@@ -12,6 +12,7 @@ struct sandbox_lives {
     struct loop *loop;         /* borrowed */
     struct sandbox_host *host; /* borrowed */
     struct list all;           /* oldest first */
+    struct list savings;       /* sandboxes whose files are being saved */
     struct loop_fd clock;      /* fires at the first deadline */
     int64_t courtesy_ns;       /* how long behind it we wait for the daemon to act */
     /* Something that a daemon wants to know; the descriptors in it stay ours. */
@@ -28,7 +29,7 @@ void sandbox_lives_deinit(struct sandbox_lives *l);
 /* Begins to make one, which has no deadline yet. NULL: st says why. */
 struct sandbox *sandbox_lives_create(struct sandbox_lives *l, const char *id,
                                      const struct zygote_limits *limits, int config_fd,
-                                     struct status *st);
+                                     int files_fd, struct status *st);
 
 /* One that starts or runs; NULL, and st says so, when there is none. */
 struct sandbox *sandbox_lives_find(const struct sandbox_lives *l, const char *id,
@@ -39,6 +40,10 @@ struct sandbox *sandbox_lives_nth(const struct sandbox_lives *l, size_t n);
 /* Takes the record's descriptor; -1: it keeps the one it has. */
 void sandbox_lives_set(struct sandbox *s, int64_t deadline_ns, enum zygote_at_deadline at_deadline,
                        int take_record_fd);
+/* Stops it where it is, or lets it go on. */
+bool sandbox_lives_freeze(struct sandbox *s, bool frozen, struct status *st);
+/* Begins to save its files under a name; that it is done will be told. It should stand still. */
+bool sandbox_lives_save(struct sandbox *s, const char *name, struct status *st);
 /* Ends it, and nobody hears of it any more. */
 void sandbox_lives_kill(struct sandbox *s);
 

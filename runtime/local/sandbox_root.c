@@ -10,6 +10,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
 #include "runtime/local/agent/handover.h"
+#include "runtime/local/sandbox_save.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -42,9 +44,27 @@ static void must(bool done, const char *fmt, ...)
     sandbox_fail(step);
 }
 
+/*
+ * A directory that was saved stays as it is. What a sandbox put in the place of one goes: nothing
+ * here may follow a link of its making.
+ */
 static void make_directory(const char *path, mode_t mode)
 {
-    must(mkdir(path, mode) == 0 && chmod(path, mode) == 0, "make %s", path);
+    struct stat info;
+
+    if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return;
+    must((unlink(path) == 0 || errno == ENOENT) && mkdir(path, mode) == 0 && chmod(path, mode) == 0,
+         "make %s", path);
+}
+
+static void make_link(const char *to, const char *path)
+{
+    struct stat info;
+
+    if (lstat(path, &info) == 0 && S_ISDIR(info.st_mode))
+        return;
+    must((unlink(path) == 0 || errno == ENOENT) && symlink(to, path) == 0, "link %s", path);
 }
 
 static void mount_store(const struct zygote_limits *limits)
@@ -81,8 +101,8 @@ static void make_skeleton(const struct sandbox_host *host)
         snprintf(path, sizeof path, ROOT "/%s", directories[i].path);
         make_directory(path, directories[i].mode);
     }
-    must(symlink("/run", ROOT "/var/run") == 0 && symlink("/run/lock", ROOT "/var/lock") == 0,
-         "link /var/run");
+    make_link("/run", ROOT "/var/run");
+    make_link("/run/lock", ROOT "/var/lock");
     if (host->tier == ZYGOTE_TIER_A)
         must(chown(ROOT AGENT_USER_HOME, AGENT_USER_ID, AGENT_USER_ID) == 0, "give the home away");
 }
@@ -102,7 +122,7 @@ static void mount_layer(const struct sandbox_layer *layer)
 
     snprintf(target, sizeof target, ROOT "/%s", layer->name);
     if (*layer->link) {
-        must(symlink(layer->link, target) == 0, "link %s", target);
+        make_link(layer->link, target);
         return;
     }
     snprintf(upper, sizeof upper, "mnt/upper/%s", layer->name);
@@ -184,14 +204,45 @@ static void mount_proc(void)
          "make /proc/sys read-only");
 }
 
-void sandbox_root_build(const struct sandbox_host *host, const struct zygote_limits *limits)
+/* Where a start can be told from another: each has an id of its own, as a machine's boot has. */
+static void mount_boot_id(void)
+{
+    uint8_t r[16];
+    char text[40];
+    int len, fd;
+
+    must(getrandom(r, sizeof r, 0) == sizeof r, "draw a boot id");
+    r[6] = (r[6] & 0x0f) | 0x40;
+    r[8] = (r[8] & 0x3f) | 0x80;
+    len = snprintf(text, sizeof text,
+                   "%02x%02x%02x%02x-%02x%02x-%02x%02x-%02x%02x-%02x%02x%02x%02x%02x%02x\n", r[0],
+                   r[1], r[2], r[3], r[4], r[5], r[6], r[7], r[8], r[9], r[10], r[11], r[12], r[13],
+                   r[14], r[15]);
+    fd = open("mnt/boot_id", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0444);
+    must(fd >= 0 && write(fd, text, (size_t)len) == len && close(fd) == 0, "write the boot id");
+    must(mount("mnt/boot_id", ROOT "/proc/sys/kernel/random/boot_id", NULL, MS_BIND, NULL) == 0 &&
+             mount(NULL, ROOT "/proc/sys/kernel/random/boot_id", NULL,
+                   MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0,
+         "bind the boot id");
+}
+
+int sandbox_root_open_store(void)
+{
+    return open("mnt", O_PATH | O_DIRECTORY | O_CLOEXEC);
+}
+
+void sandbox_root_build(const struct sandbox_host *host, const struct zygote_limits *limits,
+                        int files_fd)
 {
     mount_store(limits);
+    if (files_fd >= 0)
+        must(sandbox_restore(host, "mnt", files_fd), "bring back its files");
     make_skeleton(host);
     for (int i = 0; i < host->n_layers; i++)
         mount_layer(&host->layer[i]);
     fill_dev(host);
     mount_proc();
+    mount_boot_id();
 }
 
 /* The old root is stacked below the new one for a moment, then goes with everything in it. */

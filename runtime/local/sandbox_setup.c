@@ -59,27 +59,43 @@ static void wait_for_maps(void)
         _exit(1); /* the zygote is gone */
 }
 
-/* The sockets are for the daemon: nobody inside keeps them. */
-static void enter_network(const struct sandbox_net *net)
+/* A word for the zygote, with descriptors, of which there are at most two. */
+static bool hand_over(const char *word, size_t len, const int *fds, size_t n)
 {
-    struct sandbox_net_sockets sockets;
-    const char *step;
-    struct iovec part = {(char[]){"net"}, SANDBOX_NETWORK_WORD};
+    struct iovec part = {(char *)word, len};
     union {
         struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof sockets)];
-    } control = {.header = {.cmsg_len = CMSG_LEN(sizeof sockets),
+        char room[CMSG_SPACE(2 * sizeof *fds)];
+    } control = {.header = {.cmsg_len = CMSG_LEN(n * sizeof *fds),
                             .cmsg_level = SOL_SOCKET,
                             .cmsg_type = SCM_RIGHTS}};
     struct msghdr message = {.msg_iov = &part,
                              .msg_iovlen = 1,
                              .msg_control = &control,
-                             .msg_controllen = sizeof control};
+                             .msg_controllen = CMSG_SPACE(n * sizeof *fds)};
+
+    memcpy(CMSG_DATA(&control.header), fds, n * sizeof *fds);
+    return sendmsg(sync_fd, &message, MSG_NOSIGNAL) == (ssize_t)len;
+}
+
+/* The zygote can save what is written there, once this process has left the host's files. */
+static void hand_over_store(void)
+{
+    int fd = sandbox_root_open_store();
+
+    must(fd >= 0 && hand_over("store", SANDBOX_STORE_WORD, &fd, 1), "hand over the writable layer");
+    close(fd);
+}
+
+/* The sockets are for the daemon: nobody inside keeps them. */
+static void enter_network(const struct sandbox_net *net)
+{
+    struct sandbox_net_sockets sockets;
+    const char *step;
 
     if (!sandbox_net_enter(net, &sockets, &step))
         sandbox_fail(step);
-    memcpy(CMSG_DATA(&control.header), &sockets, sizeof sockets);
-    must(sendmsg(sync_fd, &message, MSG_NOSIGNAL) == SANDBOX_NETWORK_WORD,
+    must(hand_over("net", SANDBOX_NETWORK_WORD, (int[]){sockets.tcp_fd, sockets.dns_fd}, 2),
          "hand over the sockets of its network");
     close(sockets.tcp_fd);
     close(sockets.dns_fd);
@@ -196,7 +212,8 @@ _Noreturn void sandbox_setup(const struct sandbox_inside *in)
     /* The daemon's session keyring would be inherited. */
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
         must(errno == EPERM || errno == EDQUOT, "leave the session's keyring");
-    sandbox_root_build(in->host, &in->limits);
+    sandbox_root_build(in->host, &in->limits, in->files_fd);
+    hand_over_store();
     must(sethostname("e2b.local", 9) == 0, "set the host name");
     enter_network(&in->host->net);
     sandbox_root_enter();

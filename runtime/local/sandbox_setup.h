@@ -11,9 +11,9 @@ struct sandbox_failure {
     int error;
 };
 
-/* How much is sent on the sync socket with the sockets of sandbox_net.h, before the agent's byte.
- */
-enum { SANDBOX_NETWORK_WORD = 3 };
+/* How much is sent on the sync socket before the agent's byte: with the writable layer, and then
+ * with the sockets of sandbox_net.h. */
+enum { SANDBOX_STORE_WORD = 5, SANDBOX_NETWORK_WORD = 3 };
 
 /* What the first process needs besides what it shares; the descriptors are its own copies. */
 struct sandbox_inside {
@@ -22,6 +22,7 @@ struct sandbox_inside {
     int http_fd;
     int dial_fd;
     int config_fd;
+    int files_fd; /* what to start with; -1: nothing */
     struct sandbox_cgroup_ways cgroups;
     int sync_fd; /* SOCK_SEQPACKET: receives the word to go on; sends a failure or the agent's byte
                   */

@@ -100,8 +100,12 @@ enum sandbox_word sandbox_hear(struct sandbox *s, struct status *st)
 
     if (n < 0 && (errno == EAGAIN || errno == EINTR))
         return SANDBOX_WAITS;
-    if (header && header->cmsg_type == SCM_RIGHTS && header->cmsg_len == CMSG_LEN(sizeof s->net))
+    if (header && n == SANDBOX_NETWORK_WORD && header->cmsg_len == CMSG_LEN(sizeof s->net))
         memcpy(&s->net, CMSG_DATA(header), sizeof s->net);
+    if (header && n == SANDBOX_STORE_WORD && header->cmsg_len == CMSG_LEN(sizeof s->store_fd))
+        memcpy(&s->store_fd, CMSG_DATA(header), sizeof s->store_fd);
+    if (n == SANDBOX_STORE_WORD)
+        return SANDBOX_WAITS;
     if (n == SANDBOX_NETWORK_WORD)
         return SANDBOX_WAITS;
     if (n == 1 && s->net.tcp_fd >= 0) {
@@ -149,8 +153,18 @@ static bool let_go(const struct sandbox_host *host, const struct sandbox *sandbo
     return true;
 }
 
+/* While its first process waits: the agent will not let itself be looked at. */
+static int open_namespace(pid_t pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/ns/user", (int)pid);
+    return open(path, O_RDONLY | O_CLOEXEC);
+}
+
 static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
-                  const struct zygote_limits *limits, int config_fd, struct status *st)
+                  const struct zygote_limits *limits, int config_fd, int files_fd,
+                  struct status *st)
 {
     int sync[2];
     AUTO_CLOSE int http_fd = listen_at(sandbox->id, "agent.sock", SOCK_STREAM);
@@ -168,7 +182,8 @@ static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
         return false;
     sandbox->pid = sandbox_ids_fork(namespaces, ways.group_fd, &sandbox->pidfd);
     if (sandbox->pid == 0) {
-        struct sandbox_inside in = {host, *limits, http_fd, dial_fd, config_fd, ways, theirs};
+        struct sandbox_inside in = {host,      *limits,  http_fd, dial_fd,
+                                    config_fd, files_fd, ways,    theirs};
 
         close(sandbox->sync_fd); /* so that the end of the zygote is seen as such */
         sandbox_setup(&in);
@@ -179,11 +194,16 @@ static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
         return set_failure(st, &failure);
     }
     close(take_fd(&theirs));
+    sandbox->namespace_fd = open_namespace(sandbox->pid);
+    if (sandbox->namespace_fd < 0)
+        return status_set(st, CODE_INTERNAL, 0, "the sandbox's namespace cannot be opened: %s",
+                          strerror(errno));
     return let_go(host, sandbox, st);
 }
 
 struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
-                              const struct zygote_limits *limits, int config_fd, struct status *st)
+                              const struct zygote_limits *limits, int config_fd, int files_fd,
+                              struct status *st)
 {
     struct sandbox *sandbox = xcalloc(1, sizeof *sandbox);
     AUTO_FREE char *dir = xasprintf("../sandboxes/%s", id);
@@ -191,11 +211,12 @@ struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
     list_init(&sandbox->node);
     sandbox->pid = -1;
     sandbox->pidfd = sandbox->sync_fd = sandbox->record_fd = -1;
+    sandbox->store_fd = sandbox->namespace_fd = -1;
     sandbox->net = (struct sandbox_net_sockets){-1, -1};
     snprintf(sandbox->id, sizeof sandbox->id, "%s", id);
     if (mkdir(dir, 0700) < 0)
         status_set(st, CODE_INTERNAL, 0, "%s cannot be made: %s", dir, strerror(errno));
-    else if (start(host, sandbox, limits, config_fd, st))
+    else if (start(host, sandbox, limits, config_fd, files_fd, st))
         return sandbox;
     sandbox_end(host, sandbox);
     return NULL;
@@ -206,6 +227,14 @@ void sandbox_kill(struct sandbox *s)
     s->phase = SANDBOX_ENDING;
     if (s->pid > 0 && !s->reaped)
         syscall(SYS_pidfd_send_signal, s->pidfd, SIGKILL, NULL, 0);
+}
+
+/* The first version's freezer holds even those that were killed. */
+void sandbox_let_die(const struct sandbox_host *host, struct sandbox *s)
+{
+    if (s->frozen && sandbox_cgroups_can_freeze(&host->cgroups))
+        sandbox_cgroups_freeze(&host->cgroups, s->id, false);
+    s->frozen = false;
 }
 
 static bool reap(struct sandbox *s, int flags)
@@ -246,12 +275,16 @@ void sandbox_free(struct sandbox *s)
     close_if_open(s->record_fd);
     close_if_open(s->net.tcp_fd);
     close_if_open(s->net.dns_fd);
+    close_if_open(s->store_fd);
+    close_if_open(s->namespace_fd);
+    free(s->stopped);
     free(s);
 }
 
 void sandbox_end(const struct sandbox_host *host, struct sandbox *s)
 {
     sandbox_kill(s);
+    sandbox_let_die(host, s);
     reap(s, 0);
     for (int tries = 0; !sandbox_clear(host, s) && tries < SANDBOX_CLEARINGS; tries++)
         nanosleep(&(struct timespec){.tv_nsec = SANDBOX_CLEAR_MS * NS_PER_MS}, NULL);

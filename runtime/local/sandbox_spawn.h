@@ -25,6 +25,11 @@ struct sandbox {
     int pidfd;                      /* owned; readable when all its processes are gone */
     int sync_fd;                    /* owned; readable when there is something to hear */
     struct sandbox_net_sockets net; /* owned; the daemon has its own copies */
+    int store_fd;                   /* owned; its writable layer, as it is below the overlays */
+    int namespace_fd;               /* owned; of its users */
+    bool frozen;
+    pid_t *stopped; /* owned; frozen without a control group: those that we stopped */
+    size_t n_stopped;
     bool reaped;
     int wait_status; /* once reaped */
 
@@ -43,11 +48,13 @@ struct sandbox {
 };
 
 /*
- * Begins to make a sandbox. config_fd is the text of runtime/local/agent/handover.h. The caller
- * owns the result. NULL: nothing is left of it.
+ * Begins to make a sandbox. config_fd is the text of runtime/local/agent/handover.h; files_fd is
+ * what it starts with (sandbox_save.h), -1: nothing. The caller owns the result. NULL: nothing is
+ * left of it.
  */
 struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
-                              const struct zygote_limits *limits, int config_fd, struct status *st);
+                              const struct zygote_limits *limits, int config_fd, int files_fd,
+                              struct status *st);
 
 enum sandbox_word {
     SANDBOX_WAITS,
@@ -61,6 +68,8 @@ enum sandbox_word sandbox_hear(struct sandbox *s, struct status *st);
 bool sandbox_await(struct sandbox *s, struct status *st);
 
 void sandbox_kill(struct sandbox *s);
+/* Behind it: one that is frozen has to move once more. */
+void sandbox_let_die(const struct sandbox_host *host, struct sandbox *s);
 /* Whether all its processes are gone. */
 bool sandbox_reap(struct sandbox *s);
 /* Removes what it left on the host. False: the kernel is not done with it; try again. */

@@ -56,8 +56,9 @@ static bool enter_data_dir(const char *data_dir, struct status *st)
         nanosleep(&(struct timespec){.tv_nsec = LOCK_WAIT_MS * 1000000}, NULL);
     }
     sandbox_tree_remove(AT_FDCWD, "sandboxes"); /* of a daemon that was killed with its zygote */
-    if (mkdir("sandboxes", 0700) < 0 || (mkdir("base", 0711) < 0 && errno != EEXIST) ||
-        chmod("base", 0711) < 0 || chdir("base") < 0)
+    if (mkdir("sandboxes", 0700) < 0 || (mkdir("snapshots", 0700) < 0 && errno != EEXIST) ||
+        (mkdir("base", 0711) < 0 && errno != EEXIST) || chmod("base", 0711) < 0 ||
+        chdir("base") < 0)
         return status_set(st, CODE_FAILED_PRECONDITION, 0,
                           "the data directory %s cannot be used: %s", data_dir, strerror(errno));
     return true;
@@ -86,7 +87,7 @@ static bool probe(struct sandbox_host *host, struct status *st)
 
     if (config_fd < 0 || write(config_fd, config, sizeof config) != sizeof config)
         return status_set(st, CODE_INTERNAL, 0, "no file in memory: %s", strerror(errno));
-    sandbox = sandbox_spawn(host, "probe", &limits, config_fd, st);
+    sandbox = sandbox_spawn(host, "probe", &limits, config_fd, -1, st);
     if (!sandbox)
         return false;
     serves = sandbox_await(sandbox, st);

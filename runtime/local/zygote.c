@@ -369,17 +369,22 @@ static int make_config(const struct zygote *z, const struct zygote_spec *spec)
     return sealed_file("config", 0, buf_data(&text), buf_len(&text));
 }
 
-static bool set_id(struct zygote_request *request, const char *id, struct status *st)
+static bool set_name(char *to, const char *id, const char *what, struct status *st)
 {
     static const char allowed[] =
         "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-";
     size_t len = strlen(id);
 
     if (len == 0 || len > ZYGOTE_ID_MAX || strspn(id, allowed) != len)
-        return status_set(st, CODE_INVALID_ARGUMENT, 0, "a sandbox id is 1 to %d of [A-Za-z0-9_-]",
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "a %s is 1 to %d of [A-Za-z0-9_-]", what,
                           ZYGOTE_ID_MAX);
-    memcpy(request->id, id, len + 1);
+    memcpy(to, id, len + 1);
     return true;
+}
+
+static bool set_id(struct zygote_request *request, const char *id, struct status *st)
+{
+    return set_name(request->id, id, "sandbox id", st);
 }
 
 /* The record as a file that cannot change any more, for the zygote to keep. */
@@ -402,7 +407,8 @@ bool zygote_create(struct zygote *z, const struct zygote_spec *spec, struct stat
     AUTO_CLOSE int config_fd = -1;
     AUTO_CLOSE int record_fd = -1;
 
-    if (!set_id(&request, spec->id, st) || !set_life(&request, &spec->life, &record_fd, st))
+    if (!set_id(&request, spec->id, st) || !set_life(&request, &spec->life, &record_fd, st) ||
+        (spec->from && !set_name(request.name, spec->from, "snapshot's name", st)))
         return false;
     config_fd = make_config(z, spec);
     if (config_fd < 0)
@@ -414,11 +420,34 @@ bool zygote_create(struct zygote *z, const struct zygote_spec *spec, struct stat
                  st);
 }
 
-bool zygote_kill(struct zygote *z, const char *id, struct status *st)
+static bool order_about(struct zygote *z, enum zygote_op op, const char *id, struct status *st)
 {
-    struct zygote_request request = {.op = ZYGOTE_KILL};
+    struct zygote_request request = {.op = op};
 
     return set_id(&request, id, st) && order(z, &request, NULL, st);
+}
+
+bool zygote_freeze(struct zygote *z, const char *id, struct status *st)
+{
+    return order_about(z, ZYGOTE_FREEZE, id, st);
+}
+
+bool zygote_thaw(struct zygote *z, const char *id, struct status *st)
+{
+    return order_about(z, ZYGOTE_THAW, id, st);
+}
+
+bool zygote_save(struct zygote *z, const char *id, const char *name, struct status *st)
+{
+    struct zygote_request request = {.op = ZYGOTE_SAVE};
+
+    return set_id(&request, id, st) && set_name(request.name, name, "snapshot's name", st) &&
+           order(z, &request, NULL, st);
+}
+
+bool zygote_kill(struct zygote *z, const char *id, struct status *st)
+{
+    return order_about(z, ZYGOTE_KILL, id, st);
 }
 
 bool zygote_set(struct zygote *z, const char *id, const struct zygote_life *life, struct status *st)
@@ -451,6 +480,7 @@ static bool give(const struct zygote_reply *reply, const int *fds, int record_fd
     AUTO(buf_deinit) struct buf record = BUF_INIT(ZYGOTE_RECORD_MAX);
     struct zygote_sandbox s = {
         .life = {.deadline_ns = reply->deadline_ns, .at_deadline = reply->at_deadline},
+        .frozen = reply->frozen,
         .net = {fds[REPLY_TCP], fds[REPLY_DNS]}};
 
     if (record_fd >= 0 && !read_record(record_fd, &record))

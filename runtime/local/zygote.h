@@ -91,6 +91,7 @@ struct zygote_spec {
     const char *access_token;    /* NULL: the agent is open */
     const char *default_user;    /* NULL: "user" */
     const char *default_workdir; /* NULL: the user's home */
+    const char *from;            /* the snapshot whose files it starts with; NULL: none */
     struct zygote_limits limits;
     struct zygote_life life;
 };
@@ -98,12 +99,15 @@ struct zygote_spec {
 enum zygote_event_kind {
     ZYGOTE_STARTED, /* what zygote_create() began is over: status says how */
     ZYGOTE_ENDED,   /* without zygote_kill(); everything of it is removed */
+    ZYGOTE_FROZEN,  /* by its deadline, which is gone with it */
+    ZYGOTE_SAVED,   /* what zygote_save() began is over: status says how */
 };
 
 struct zygote_event {
     enum zygote_event_kind kind;
     char id[ZYGOTE_ID_MAX + 1];
-    struct status status;           /* STARTED; CODE_OK: its sockets take connections */
+    char name[ZYGOTE_ID_MAX + 1];   /* SAVED: the snapshot */
+    struct status status;           /* STARTED, SAVED; CODE_OK: its sockets take connections */
     struct sandbox_net_sockets net; /* STARTED and OK: the way out, the receiver's to close */
     int wait_status;                /* ENDED: of its agent, as waitpid() gives it */
     bool at_deadline;               /* ENDED: because its time was over */
@@ -112,7 +116,8 @@ struct zygote_event {
 /* A sandbox as the next daemon finds it. */
 struct zygote_sandbox {
     char id[ZYGOTE_ID_MAX + 1];
-    struct zygote_life life;        /* the record is valid during the call */
+    struct zygote_life life; /* the record is valid during the call */
+    bool frozen;
     struct sandbox_net_sockets net; /* the receiver's to close */
 };
 
@@ -165,6 +170,18 @@ bool zygote_kill(struct zygote *z, const char *id, struct status *st);
 /* Changes deadline and record together, or neither. A record of NULL: that stays. NOT_FOUND. */
 bool zygote_set(struct zygote *z, const char *id, const struct zygote_life *life,
                 struct status *st);
+
+/* Stops all its processes where they are, memory and all, or lets them go on. Its deadline stays.
+ */
+bool zygote_freeze(struct zygote *z, const char *id, struct status *st);
+bool zygote_thaw(struct zygote *z, const char *id, struct status *st);
+
+/*
+ * Begins to write what the sandbox has in its files to <data_dir>/snapshots/<name>.tar, which is
+ * there once it is whole; there will be one ZYGOTE_SAVED. The sandbox should be frozen until then.
+ * The name is one of [A-Za-z0-9_-]{1,64}.
+ */
+bool zygote_save(struct zygote *z, const char *id, const char *name, struct status *st);
 
 /* Readable (poll, epoll) while zygote_next() has something to give, or the zygote is gone. */
 int zygote_fd(const struct zygote *z);

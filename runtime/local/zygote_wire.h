@@ -13,7 +13,7 @@
 
 #include <sys/types.h>
 
-enum { ZYGOTE_PROTOCOL = 1 };
+enum { ZYGOTE_PROTOCOL = 2 };
 
 /* The name of the zygote's socket in the data directory. */
 #define ZYGOTE_SOCKET "zygote.sock"
@@ -35,7 +35,10 @@ enum zygote_op {
     ZYGOTE_GREET,  /* sets orphan_ms */
     ZYGOTE_CREATE, /* carries the agent's configuration, and a record */
     ZYGOTE_KILL,
-    ZYGOTE_SET,   /* carries a record, or none: it stays */
+    ZYGOTE_SET, /* carries a record, or none: it stays */
+    ZYGOTE_FREEZE,
+    ZYGOTE_THAW,
+    ZYGOTE_SAVE,  /* under the name */
     ZYGOTE_ADOPT, /* the n-th sandbox that runs */
     ZYGOTE_STOP,  /* has no reply: the connections are closed once all is done */
 };
@@ -43,6 +46,7 @@ enum zygote_op {
 struct zygote_request {
     enum zygote_op op;
     char id[ZYGOTE_ID_MAX + 1];
+    char name[ZYGOTE_ID_MAX + 1]; /* of a snapshot; CREATE: what it starts with, or empty */
     uint32_t n;
     int64_t orphan_ms;
     struct zygote_limits limits;
@@ -58,6 +62,7 @@ struct zygote_reply {
     char id[ZYGOTE_ID_MAX + 1];
     int64_t deadline_ns;
     enum zygote_at_deadline at_deadline;
+    bool frozen;
 };
 
 enum { REPLY_TCP, REPLY_DNS, REPLY_RECORD, REPLY_FDS };

@@ -129,6 +129,15 @@ static void on_datagram(struct loop_fd *io, uint32_t events)
     egress_ask_datagrams(container_of(io, struct egress, dns));
 }
 
+/* Nobody is to wonder where his headers are. */
+static void tell_rules(const struct egress *e)
+{
+    if (e->policy.n_rules > 0)
+        log_warn("the headers of network rules are set in plain HTTP to port 80 only, not within "
+                 "TLS",
+                 LOG_S("sandbox_id", e->id));
+}
+
 struct egress *egress_new(struct egress_server *s, const char *id, int take_tcp_fd, int take_dns_fd,
                           struct egress_policy *take)
 {
@@ -147,6 +156,7 @@ struct egress *egress_new(struct egress_server *s, const char *id, int take_tcp_
     list_init(&e->questions);
     loop_add(s->loop, &e->listener, EPOLLIN, NULL);
     loop_add(s->loop, &e->dns, EPOLLIN, NULL);
+    tell_rules(e);
     return e;
 }
 
@@ -156,6 +166,7 @@ void egress_set_policy(struct egress *e, struct egress_policy *take)
     e->policy = *take;
     e->n_told = 0;
     *take = (struct egress_policy){.n_domains = 0};
+    tell_rules(e);
     LIST_FOR_EACH_SAFE (node, &e->connections) {
         struct egress_conn *c = container_of(node, struct egress_conn, in_egress);
 

@@ -358,7 +358,7 @@ def test_who_does_not_read_does_not_fill_memory(free, local):
     before = local.rss()
     assert python(free, greeting(WEB, 80), """
         s.sendall(b'GET /big/500000000 HTTP/1.1\\r\\nHost: x\\r\\n\\r\\n')
-        time.sleep(2)
+        time.sleep(1)
         print('waited')
     """) == "waited"
     assert local.rss() - before < 16 << 20
@@ -398,6 +398,73 @@ def test_who_is_not_there_is_not_waited_for(free, local):
     assert curl(free, "http://no-such-name.test/") is None
     code, output = free.run("curl -sSf -m 5 http://no-such-name.test/")
     assert code != 0 and (b"resolve host" in output or not local.redirects)
+
+
+def test_what_is_not_passed_on_is_refused_at_once(free):
+    """HTTP/3 and everything else over UDP, and IPv6."""
+    assert python(free, """
+        for family, address in ((socket.AF_INET, '1.1.1.1'), (socket.AF_INET6, '2001:db8::1')):
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                if (family, kind) == (socket.AF_INET, socket.SOCK_STREAM):
+                    continue
+                s = socket.socket(family, kind)
+                s.settimeout(3)
+                try:
+                    s.connect((address, 443))
+                    s.send(b'x')
+                    s.recv(1)
+                    print('got something')
+                except TimeoutError:
+                    print('waited')
+                except OSError as e:
+                    print('refused')
+    """).split() == ["refused"] * 3
+
+
+def test_a_flood_harms_nobody(create, api, local):
+    """Connections, denied and garbled ones, and questions, as many as can be."""
+    sandbox, other = create(network=allowing("allowed.test")), create()
+    with sandbox.start(script("""
+            import threading
+            end = time.time() + 2
+            def connect():
+                while time.time() < end:
+                    try:
+                        s = socket.socket()
+                        s.settimeout(1)
+                        s.connect(('%s', 80) if 'http_proxy' not in os.environ else
+                                  ('169.254.0.22', 61128))
+                        s.send(b'GET')
+                        s.close()
+                    except OSError:
+                        pass
+            def ask():
+                s = socket.socket(type=socket.SOCK_DGRAM)
+                n = 0
+                while time.time() < end:
+                    n += 1
+                    s.sendto(struct.pack('>HHHHHH', n & 65535, 0x100, 1, 0, 0, 0) +
+                             b'\\x07allowed\\x04test\\0\\0\\1\\0\\1', ('169.254.0.22', 53))
+            threads = [threading.Thread(target=t) for t in [connect] * 8 + [ask] * 2]
+            print('begins', flush=True)
+            [t.start() for t in threads]
+            [t.join() for t in threads]
+            print('over')
+            """ % THIRD)) as process:
+        output = process.output()
+        assert b"begins" in next(output)
+        slowest = 0
+        for _ in range(20):
+            began = time.monotonic()
+            assert api.request("GET", "/health").status == 200
+            slowest = max(slowest, time.monotonic() - began)
+            time.sleep(0.05)
+        began = time.monotonic()
+        assert other.run("true")[0] == 0
+        assert max(slowest, time.monotonic() - began) < 1
+        assert curl(other, "http://allowed.test/")["address"] == WEB
+        assert b"over" in b"".join(output)
+    assert curl(sandbox, "http://allowed.test/")["address"] == WEB
 
 
 def query(name, kind, over="udp", server="169.254.0.22"):

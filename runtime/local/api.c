@@ -278,8 +278,8 @@ static const char *absent(const struct http_head *h)
         const char *path; /* and all below it, of any version */
         const char *sentence;
     } services[] = {
-        {"/templates/aliases",
-         NULL}, /* looking one up is no building: there is none of that name */
+        /* An unknown name is looked up in good order. */
+        {"/templates/aliases", NULL},
         {"/templates", "Templates are not built here: the local runtime takes them from folders"},
         {"/volumes", "The local runtime has no volumes: they are a service of E2B's cloud"},
         {"/volumecontent", "The local runtime has no volumes: they are a service of E2B's cloud"},

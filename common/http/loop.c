@@ -134,7 +134,7 @@ void loop_remove(struct loop *l, struct loop_fd *io)
         return;
     io->added = false;
     epoll_ctl(l->epoll_fd, EPOLL_CTL_DEL, io->fd, NULL);
-    for (int i = l->batch_at; i < l->batch_len; i++) {
+    for (int i = 0; i < l->batch_len; i++) {
         if (l->batch[i].data.ptr == io)
             l->batch[i].data.ptr = NULL;
     }
@@ -248,6 +248,18 @@ static int wait_ms(struct loop *l, int timeout_ms)
     return ms > INT_MAX ? INT_MAX : (int)ms;
 }
 
+static void run_ready(struct loop *l, bool first)
+{
+    for (int i = 0; i < l->batch_len; i++) {
+        struct loop_fd *io = l->batch[i].data.ptr;
+
+        if (io != NULL && io->first == first) {
+            l->batch[i].data.ptr = NULL;
+            io->ready(io, l->batch[i].events);
+        }
+    }
+}
+
 void loop_run_once(struct loop *l, int timeout_ms)
 {
     const struct loop *outer = current;
@@ -255,12 +267,8 @@ void loop_run_once(struct loop *l, int timeout_ms)
     current = l;
     l->batch_len = epoll_wait(l->epoll_fd, l->batch, sizeof(l->batch) / sizeof(l->batch[0]),
                               wait_ms(l, timeout_ms));
-    for (l->batch_at = 0; l->batch_at < l->batch_len; l->batch_at++) {
-        struct loop_fd *io = l->batch[l->batch_at].data.ptr;
-
-        if (io != NULL)
-            io->ready(io, l->batch[l->batch_at].events);
-    }
+    run_ready(l, true);
+    run_ready(l, false);
     l->batch_len = 0;
     run_timers(l);
     run_tasks(l);

@@ -20,6 +20,7 @@ struct loop_fd {
     int fd;          /* borrowed */
     uint32_t events; /* what is waited for; EPOLLERR and EPOLLHUP always are */
     bool added;
+    bool first; /* called before the others of a round: it tells of what was there before them */
     void (*ready)(struct loop_fd *self, uint32_t events);
 };
 
@@ -42,7 +43,6 @@ struct loop {
     struct task **inbox_end;
     bool stopping;
     struct epoll_event batch[64];
-    int batch_at;
     int batch_len;
 };
 

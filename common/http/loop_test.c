@@ -134,6 +134,41 @@ static void test_removed_descriptors_are_not_reported(void **state)
     loop_deinit(&l);
 }
 
+static char order[3];
+
+static void on_plain(struct loop_fd *io, uint32_t events)
+{
+    strcat(order, "p");
+}
+
+static void on_first(struct loop_fd *io, uint32_t events)
+{
+    strcat(order, "f");
+}
+
+static void test_what_is_first_is_called_before_the_others(void **state)
+{
+    struct loop l;
+    int pipes[2][2];
+    struct loop_fd io[2] = {{.ready = on_plain}, {.ready = on_first, .first = true}};
+
+    assert_true(loop_init(&l, NULL));
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(pipe(pipes[i]), 0);
+        io[i].fd = pipes[i][0];
+        assert_true(loop_add(&l, &io[i], EPOLLIN, NULL));
+        assert_int_equal(write(pipes[i][1], "x", 1), 1);
+    }
+    loop_run_once(&l, -1);
+    assert_string_equal(order, "fp");
+    for (int i = 0; i < 2; i++) {
+        loop_remove(&l, &io[i]);
+        close(pipes[i][0]);
+        close(pipes[i][1]);
+    }
+    loop_deinit(&l);
+}
+
 static void test_deinit_runs_what_was_posted(void **state)
 {
     struct loop l;
@@ -152,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_timers_fire_in_order),
         cmocka_unit_test(test_posts_from_threads_arrive),
         cmocka_unit_test(test_removed_descriptors_are_not_reported),
+        cmocka_unit_test(test_what_is_first_is_called_before_the_others),
         cmocka_unit_test(test_deinit_runs_what_was_posted),
     };
 

@@ -329,6 +329,9 @@ bool watch_open(struct watch *w, struct loop *l, const char *root, bool recursiv
 
     *w = (struct watch){.loop = l, .ops = ops, .recursive = recursive, .root = path_clean(root)};
     w->io.ready = on_readable;
+    /* A client that has an answer may ask for the events it brought, or go on in a new directory.
+     */
+    w->io.first = true;
     w->io.fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
     if (w->io.fd < 0) {
         status_set(st, CODE_INTERNAL, 0, "error creating watcher: %s", strerror(errno));

@@ -7,21 +7,10 @@
 #pragma once
 
 #include "common/base/status.h"
+#include "runtime/local/egress_range.h"
 #include "runtime/local/registry.h"
 
 #include <json-c/json_object.h>
-
-/* Addresses in host byte order. */
-struct egress_range {
-    uint32_t base;
-    uint32_t mask;
-    uint16_t port; /* 0: all; only --egress-allow names one */
-};
-
-struct egress_ranges {
-    struct egress_range *at; /* owned */
-    size_t n;
-};
 
 /* Headers that are set in requests to a domain. */
 struct egress_rule {
@@ -62,15 +51,6 @@ bool egress_policy_permits(const struct egress_policy *p, uint32_t address, cons
 bool egress_policy_resolves(const struct egress_policy *p, const char *name);
 /* The headers to set in requests to the name; NULL for none. */
 const struct pairs *egress_policy_headers(const struct egress_policy *p, const char *name);
-
-/* "A.B.C.D", "A.B.C.D/N"; with_port: and ":PORT" behind it. False: it is none. */
-bool egress_range_parse(const char *text, bool with_port, struct egress_range *ret);
-void egress_ranges_add(struct egress_ranges *r, struct egress_range range);
-/* port 0: that of the range does not matter. */
-bool egress_ranges_have(const struct egress_ranges *r, uint32_t address, uint16_t port);
-
-/* Never reachable from a sandbox: private, link-local, loopback, shared, multicast, reserved. */
-bool egress_is_private(uint32_t address);
 
 /* Whether the name fits: "*" all, "*.example.com" what is below it, else the same name. */
 bool egress_domain_fits(const char *pattern, const char *name);

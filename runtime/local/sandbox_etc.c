@@ -161,9 +161,17 @@ static bool copy_entry(int from, int to, const char *name, struct owner owner)
     return done;
 }
 
+/* Root may become anybody, and nobody else may by these: there are no passwords. */
+#define PAM_SU                                                                                     \
+    "auth sufficient pam_rootok.so\nauth required pam_deny.so\n"                                   \
+    "account required pam_permit.so\nsession required pam_permit.so\n"
+#define PAM_OTHER                                                                                  \
+    "auth required pam_deny.so\naccount required pam_permit.so\n"                                  \
+    "password required pam_deny.so\nsession required pam_permit.so\n"
+
 static const struct {
     const char *name;
-    const char *text;
+    const char *text; /* NULL: a directory */
 } fresh[] = {
     {"passwd", "root:x:0:0:root:/root:/bin/bash\n"
                "daemon:x:1:1:daemon:/usr/sbin:/usr/sbin/nologin\n"
@@ -186,17 +194,31 @@ static const struct {
     {"resolv.conf", "nameserver " SANDBOX_NET_GATEWAY "\n"},
     {"fstab", ""},
     {"machine-id", "00000000000000000000000000000e2b\n"},
+    {"pam.d", NULL},
+    {"pam.d/other", PAM_OTHER},
+    {"pam.d/su", PAM_SU},
+    {"pam.d/su-l", PAM_SU},
+    {"pam.d/runuser", PAM_SU},
+    {"pam.d/runuser-l", PAM_SU},
 };
+
+static bool write_file(int to, const char *name, const char *text, struct owner owner)
+{
+    AUTO_CLOSE int fd = openat(to, name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+    size_t len = strlen(text);
+
+    return fd >= 0 && write(fd, text, len) == (ssize_t)len &&
+           (fchown(fd, owner.uid, owner.gid) == 0 || errno == EPERM);
+}
 
 static bool write_fresh(int to, struct owner owner)
 {
     for (size_t i = 0; i < sizeof fresh / sizeof *fresh; i++) {
-        AUTO_CLOSE int fd =
-            openat(to, fresh[i].name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-        size_t len = strlen(fresh[i].text);
+        const char *name = fresh[i].name;
 
-        if (fd < 0 || write(fd, fresh[i].text, len) != (ssize_t)len ||
-            (fchown(fd, owner.uid, owner.gid) < 0 && errno != EPERM))
+        if (fresh[i].text ? !write_file(to, name, fresh[i].text, owner)
+                          : mkdirat(to, name, 0755) < 0 ||
+                                (fchownat(to, name, owner.uid, owner.gid, 0) < 0 && errno != EPERM))
             return false;
     }
     return true;

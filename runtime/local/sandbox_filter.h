@@ -15,5 +15,8 @@
 
 bool sandbox_filter_make(struct sock_fprog *ret, struct status *st);
 
-/* For the calling process and what it starts, for ever. Needs no_new_privs. False: errno is set. */
+/*
+ * For the calling process and what it starts, for ever. Needs no_new_privs, or CAP_SYS_ADMIN in the
+ * caller's user namespace. False: errno is set.
+ */
 bool sandbox_filter_load(const struct sock_fprog *filter);

@@ -11,6 +11,7 @@
 #include "common/base/mem.h"
 #include "runtime/local/agent/handover.h"
 #include "runtime/local/sandbox_save.h"
+#include "runtime/local/sudo/sudo_program.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -67,14 +68,20 @@ static void make_link(const char *to, const char *path)
     must((unlink(path) == 0 || errno == ENOENT) && symlink(to, path) == 0, "link %s", path);
 }
 
-static void mount_store(const struct zygote_limits *limits)
+/* In tier A set-user-id programs work: who becomes root there is nobody outside. */
+static unsigned long without_suid(const struct sandbox_host *host)
+{
+    return host->tier == ZYGOTE_TIER_A ? 0 : MS_NOSUID;
+}
+
+static void mount_store(const struct sandbox_host *host, const struct zygote_limits *limits)
 {
     char options[96];
 
     snprintf(options, sizeof options, "size=%" PRId64 ",nr_inodes=%" PRId64 ",mode=0755",
              limits->disk_bytes, limits->files);
     must(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "make mounts private");
-    must(mount("sandbox", "mnt", "tmpfs", MS_NOSUID | MS_NODEV, options) == 0,
+    must(mount("sandbox", "mnt", "tmpfs", without_suid(host) | MS_NODEV, options) == 0,
          "mount the writable layer");
     make_directory("mnt/upper", 0755);
     make_directory("mnt/workdir", 0755);
@@ -116,7 +123,31 @@ static void bind_read_only(const char *source, const char *target)
          "make %s read-only", source);
 }
 
-static void mount_layer(const struct sandbox_layer *layer)
+/*
+ * Our own in place of the host's, which would need what /etc here does not have. A file of the
+ * upper layer, and so saved with it; directories on the way to it merge with those below.
+ */
+static void place_sudo(const struct sandbox_host *host)
+{
+    static const char path[] = "mnt/upper/usr/bin/sudo";
+    const uint8_t *from = sudo_program_start;
+    AUTO_CLOSE int fd = -1;
+
+    make_directory("mnt/upper/usr/bin", 0755);
+    fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
+    must(fd >= 0, "make %s", path);
+    while (from < sudo_program_end) {
+        ssize_t n = write(fd, from, (size_t)(sudo_program_end - from));
+
+        must(n > 0, "write %s", path);
+        from += n;
+    }
+    if (host->tier == ZYGOTE_TIER_A)
+        must(fchmod(fd, 04755) == 0, "make %s set-user-id", path);
+}
+
+static void mount_layer(const struct sandbox_host *host, const struct sandbox_layer *layer,
+                        bool is_new)
 {
     char target[64], upper[64], work[64], options[256];
 
@@ -130,9 +161,11 @@ static void mount_layer(const struct sandbox_layer *layer)
     make_directory(target, 0755);
     make_directory(upper, 0755);
     make_directory(work, 0755);
+    if (is_new && strcmp(layer->name, "usr") == 0)
+        place_sudo(host);
     snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s,userxattr", layer->lower,
              upper, work);
-    if (mount("overlay", target, "overlay", MS_NOSUID | MS_NODEV, options) == 0)
+    if (mount("overlay", target, "overlay", without_suid(host) | MS_NODEV, options) == 0)
         return;
     must(errno == EINVAL, "mount the overlay of /%s", layer->name);
     bind_read_only(layer->lower, target);
@@ -234,12 +267,12 @@ int sandbox_root_open_store(void)
 void sandbox_root_build(const struct sandbox_host *host, const struct zygote_limits *limits,
                         int files_fd)
 {
-    mount_store(limits);
+    mount_store(host, limits);
     if (files_fd >= 0)
         must(sandbox_restore(host, "mnt", files_fd), "bring back its files");
     make_skeleton(host);
     for (int i = 0; i < host->n_layers; i++)
-        mount_layer(&host->layer[i]);
+        mount_layer(host, &host->layer[i], files_fd < 0);
     fill_dev(host);
     mount_proc();
     mount_boot_id();

@@ -163,7 +163,8 @@ static void reset_signals(void)
 
 /*
  * Tier A: the agent is root of its own namespaces, with what it takes to act for other users there;
- * root's commands have the same and everyone else none. Tier B: nobody has any.
+ * root's commands have the same. Everyone else has none, and can get these and no more, by sudo.
+ * Tier B: nobody has any.
  */
 static void drop_capabilities(const struct sandbox_host *host)
 {
@@ -191,11 +192,13 @@ static _Noreturn void become_agent(const struct sandbox_host *host)
     const char *const envp[] = {"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
                                 "LANG=C.UTF-8", NULL};
 
-    must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "set no_new_privs");
+    /* Without capabilities over the namespace the filter could not be loaded before exec(). */
+    if (host->tier == ZYGOTE_TIER_B)
+        must(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0, "set no_new_privs");
+    must(sandbox_filter_load(&host->filter), "load the system call filter");
     /* A change of ids clears it, hence not earlier. */
     must(prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0, "tie the sandbox to the zygote");
     drop_capabilities(host);
-    must(sandbox_filter_load(&host->filter), "load the system call filter");
     syscall(SYS_execveat, AGENT_FD_END, "", argv, envp, AT_EMPTY_PATH);
     sandbox_fail("start the agent");
 }

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import shlex
 import socket
 import textwrap
 from pathlib import Path
@@ -27,13 +28,20 @@ class AsRoot(Sandbox):
                 "Authorization": "Basic " + base64.b64encode(b"root:").decode()}
 
 
-@pytest.fixture(params=["user", "root"])
+class WithSudo(Sandbox):
+    """The same sandbox, with all commands as what its user becomes by sudo."""
+
+    def start(self, command, timeout=60):
+        return super().start("exec sudo bash -c " + shlex.quote(command), timeout)
+
+
+@pytest.fixture(params=["user", "root", "sudo"])
 def inside(request, sandbox, local):
     if request.param == "user":
         return sandbox
     if local.ready["tier"] != "A":
         pytest.skip("tier B has no root inside")
-    return AsRoot(sandbox.api, sandbox.created)
+    return (AsRoot if request.param == "root" else WithSudo)(sandbox.api, sandbox.created)
 
 
 def python(inside, code):
@@ -202,12 +210,24 @@ def test_abstract_sockets_of_the_host_are_not_there(inside):
         """ % os.getpid()) == "ECONNREFUSED"
 
 
-def test_a_user_stays_what_he_is(sandbox):
-    status = dict(line.split(":\t") for line in
-                  sandbox.run("cat /proc/self/status")[1].decode().splitlines() if ":\t" in line)
-    for name in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+def powers(inside):
+    status = inside.run("cat /proc/self/status")[1].decode().splitlines()
+    return dict(line.split(":\t") for line in status if ":\t" in line)
+
+
+# What the root of a sandbox may do there, and nobody outside: chown, dac_override, fowner, fsetid,
+# kill, setgid, setuid, setpcap, net_bind_service.
+ROOTS_POWERS = 0x5fb
+
+
+def test_a_user_has_no_powers(sandbox, local):
+    """In tier A he can get some, by a set-user-id program, and never more than root has."""
+    status = powers(sandbox)
+    for name in ("CapInh", "CapPrm", "CapEff", "CapAmb"):
         assert int(status[name], 16) == 0, name
-    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert int(status["CapBnd"], 16) == (ROOTS_POWERS if local.ready["tier"] == "A" else 0)
+    assert status["NoNewPrivs"] == ("0" if local.ready["tier"] == "A" else "1")
+    assert status["Seccomp"] == "2"
     assert status["Uid"].split() == ["1000"] * 4
     assert python(sandbox, "print(call(105, 0), call(106, 0))") in ("EPERM EPERM", "EINVAL EINVAL")
     assert sandbox.run("su -c id root </dev/null")[0] != 0
@@ -216,14 +236,15 @@ def test_a_user_stays_what_he_is(sandbox):
 def test_root_has_few_powers(sandbox, local):
     if local.ready["tier"] != "A":
         pytest.skip("tier B has no root inside")
-    root = AsRoot(sandbox.api, sandbox.created)
-    status = root.run("grep CapEff /proc/self/status")[1].split()
-    sys_admin, sys_ptrace, sys_module, net_admin, sys_rawio, mknod = 21, 19, 16, 12, 17, 27
-    for power in (sys_admin, sys_ptrace, sys_module, net_admin, sys_rawio, mknod):
-        assert not int(status[1], 16) >> power & 1, power
-    # And the ids it has are nobody's outside.
-    assert root.run("touch /tmp/as-root && chown 1234 /tmp/as-root")[0] == 0
-    assert root.run("chown 70000 /tmp/as-root")[0] != 0
+    for root in (AsRoot(sandbox.api, sandbox.created), WithSudo(sandbox.api, sandbox.created)):
+        status = powers(root)
+        assert status["Uid"].split() == ["0"] * 4
+        assert int(status["CapEff"], 16) == int(status["CapBnd"], 16) == ROOTS_POWERS
+        assert status["Seccomp"] == "2"
+        # And the ids it has are nobody's outside.
+        assert root.run("touch /tmp/as-root && chown 1234 /tmp/as-root")[0] == 0
+        assert root.run("chown 70000 /tmp/as-root")[0] != 0
+        assert root.run("rm /tmp/as-root")[0] == 0
 
 
 def test_descriptors_do_not_leak(inside):

@@ -17,7 +17,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -46,15 +45,11 @@ static void reset_signals(void)
     sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
-/* Nobody but root may use capabilities of the sandbox, not even by a file that has them. */
+/* Nobody but root has capabilities; the bounding set stays, for those who become root by sudo. */
 static bool become(const struct user *user, const gid_t *groups, size_t n_groups)
 {
     if (user->uid == geteuid() && user->uid != 0)
         return true;
-    if (user->uid != 0)
-        for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-            if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-                return false;
     return setgroups(n_groups, groups) == 0 && setresgid(user->gid, user->gid, user->gid) == 0 &&
            setresuid(user->uid, user->uid, user->uid) == 0;
 }

@@ -62,6 +62,7 @@ static void conn_free(struct http_exchange *x)
     http_parser_deinit(&x->parser);
     buf_deinit(&x->in);
     buf_deinit(&x->out);
+    buf_deinit(&x->preset);
     free(x);
     http_server_forget(s);
 }
@@ -153,6 +154,7 @@ static void start_linger(struct http_exchange *x)
 static void wait_for_head(struct http_exchange *x)
 {
     http_parser_reset(&x->parser);
+    buf_deinit(&x->preset);
     x->state = CONN_IDLE;
     x->ops = &no_ops;
     x->user = NULL;
@@ -420,6 +422,7 @@ void http_conn_new(struct http_server *s, int fd)
         .task.run = on_task,
         .in = BUF_INIT(HTTP_SCRATCH),
         .out = BUF_INIT(HTTP_OUT_MAX),
+        .preset = BUF_INIT(HTTP_HEAD_MAX),
     };
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* a unix socket refuses: fine */
     http_parser_init(&x->parser, false);

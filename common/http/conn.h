@@ -52,6 +52,7 @@ struct http_exchange {
     struct http_parser parser;
     struct buf in;                       /* read, not yet parsed */
     struct buf out;                      /* not yet sent */
+    struct buf preset;                   /* fields of the response to come */
     const struct http_exchange_ops *ops; /* borrowed */
     void *user;                          /* borrowed: the handler's */
     uint64_t out_left;                   /* of a response of fixed length */

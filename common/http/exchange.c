@@ -77,6 +77,7 @@ void http_begin(struct http_exchange *x, int status)
 {
     x->bodyless = status < 200 || status == 204 || status == 304;
     buf_printf(&x->out, "HTTP/1.1 %d %s\r\n", status, http_reason(status));
+    buf_append(&x->out, buf_data(&x->preset), buf_len(&x->preset));
 }
 
 /* A value from elsewhere must not be able to end its line. */
@@ -89,6 +90,12 @@ void http_field(struct http_exchange *x, const char *name, const char *value)
 {
     if (is_one_line(value))
         buf_printf(&x->out, "%s: %s\r\n", name, value);
+}
+
+void http_preset(struct http_exchange *x, const char *name, const char *value)
+{
+    if (is_one_line(value))
+        buf_printf(&x->preset, "%s: %s\r\n", name, value);
 }
 
 void http_fieldf(struct http_exchange *x, const char *name, const char *fmt, ...)

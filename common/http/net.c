@@ -69,21 +69,47 @@ static bool parse_address(const char *text, union address *a, socklen_t *ret_len
     return true;
 }
 
+/* A TCP socket, and the address it is to have or to reach. -1 with a status on failure. */
+static int tcp_socket(const char *address, int flags, union address *a, socklen_t *ret_len,
+                      struct status *st)
+{
+    int fd;
+
+    if (!parse_address(address, a, ret_len, st))
+        return -1;
+    fd = socket(a->any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
+    if (fd < 0)
+        status_set(st, CODE_INTERNAL, 0, "no socket: %s", strerror(errno));
+    return fd;
+}
+
 bool net_listen_tcp(const char *address, int *ret_fd, struct status *st)
 {
-    AUTO_CLOSE int fd = -1;
     union address a;
     socklen_t len = 0;
+    AUTO_CLOSE int fd = tcp_socket(address, SOCK_NONBLOCK, &a, &len, st);
     int on = 1;
 
-    if (!parse_address(address, &a, &len, st))
-        return false;
-    fd = socket(a.any.sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
-        return status_set(st, CODE_INTERNAL, 0, "no socket: %s", strerror(errno));
+        return false;
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
     if (bind(fd, &a.any, len) < 0 || listen(fd, SOMAXCONN) < 0)
         return status_set(st, CODE_UNAVAILABLE, 0, "cannot listen on %s: %s", address,
+                          strerror(errno));
+    *ret_fd = take_fd(&fd);
+    return true;
+}
+
+bool net_connect_tcp(const char *address, int *ret_fd, struct status *st)
+{
+    union address a;
+    socklen_t len = 0;
+    AUTO_CLOSE int fd = tcp_socket(address, 0, &a, &len, st);
+
+    if (fd < 0)
+        return false;
+    if (connect(fd, &a.any, len) < 0)
+        return status_set(st, CODE_UNAVAILABLE, 0, "nothing answers at %s: %s", address,
                           strerror(errno));
     *ret_fd = take_fd(&fd);
     return true;

@@ -10,6 +10,8 @@
 bool net_listen_tcp(const char *address, int *ret_fd, struct status *st);
 /* Listens on a path with a socket of that type. What an earlier process left there is removed. */
 bool net_listen_unix(const char *path, int type, int *ret_fd, struct status *st);
+/* Connects, and waits for it; the socket blocks. */
+bool net_connect_tcp(const char *address, int *ret_fd, struct status *st);
 /* Connects without waiting for it: writable when done, SO_ERROR says how. */
 bool net_connect_unix(const char *path, int type, int *ret_fd, struct status *st);
 /* The socket's own address as "HOST:PORT". */

@@ -66,6 +66,9 @@ void http_resume(struct http_exchange *x);
 /* Whether the whole body of the request has been delivered. */
 bool http_body_is_complete(const struct http_exchange *x);
 
+/* A field of whatever response this exchange gets. */
+void http_preset(struct http_exchange *x, const char *name, const char *value);
+
 /* The response head: begin, any number of fields, then start, which adds the framing. */
 enum { HTTP_LENGTH_UNKNOWN = -1 }; /* chunked; for an HTTP/1.0 peer, until close */
 

@@ -5,8 +5,10 @@
 #include "runtime/local/api.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/version.h"
 #include "common/http/body.h"
 #include "common/http/url.h"
+#include "runtime/local/api_front.h"
 #include "runtime/local/route.h"
 
 #include <errno.h>
@@ -47,6 +49,8 @@ static const struct endpoint endpoints[] = {
     {"GET", "/sandboxes/{id}/logs", false, true, api_logs_v1},
     {"GET", "/sandboxes/{id}/logs", true, false, api_logs},
 };
+
+_Static_assert(sizeof(endpoints) / sizeof(endpoints[0]) <= API_ROUTES_MAX, "rates are by route");
 
 /* Whether the path fits; *id is set to the segment of {id}. */
 static bool path_fits(const char *pattern, const char *path, size_t len, const char **id,
@@ -96,6 +100,7 @@ static enum match find(const struct http_head *h, struct api_call *call, api_han
         /* Old clients append a client id. */
         call->id[strcspn(call->id, "-")] = '\0';
         *ret_handle = e->handle;
+        call->route = i;
         return MATCH;
     }
     return result;
@@ -259,6 +264,21 @@ static void on_body(struct http_exchange *x, void *ctx, const uint8_t *data, siz
     json_tokener_free(tokener);
 }
 
+static void add_text(struct json_object *o, const char *key, const char *value)
+{
+    json_object_object_add(o, key, value != NULL ? json_object_new_string(value) : NULL);
+}
+
+/* What `e2b-local env` and `status` need to know: for this machine alone. */
+static void add_whereabouts(const struct daemon *d, struct json_object *o)
+{
+    add_text(o, "version", SANDBOXD_VERSION);
+    add_text(o, "domain", d->config.domain);
+    add_text(o, "dataDir", d->config.data_dir);
+    json_object_object_add(o, "anyKey", json_object_new_boolean(d->config.api_key == NULL));
+    json_object_object_add(o, "tls", json_object_new_boolean(d->tls != NULL));
+}
+
 static void health(struct daemon *d, struct http_exchange *x)
 {
     struct json_object *o = json_object_new_object();
@@ -268,6 +288,8 @@ static void health(struct daemon *d, struct http_exchange *x)
     json_object_object_add(o, "tier", json_object_new_string(tier));
     json_object_object_add(o, "isolation", json_object_new_string(zygote_summary(d->zygote)));
     json_object_object_add(o, "sandboxes", json_object_new_int64((int64_t)d->registry.n_sandboxes));
+    if (route_host_is_local(http_request(x), d->config.domain))
+        add_whereabouts(d, o);
     api_json(x, 200, o);
 }
 
@@ -324,12 +346,17 @@ void api_request(struct daemon *d, struct http_exchange *x)
         health(d, x);
         return;
     }
+    api_allow_origin(d, x);
+    if (strcmp(h->method, "OPTIONS") == 0 && http_header(h, "origin") != NULL) {
+        api_preflight(x);
+        return;
+    }
     match = find(h, &call, &handle);
     if (match != MATCH) {
         refuse(x, match);
         return;
     }
-    if (!check_key(d, x))
+    if (!check_key(d, x) || !api_within_rate(d, x, call.route))
         return;
     if (strcmp(h->method, "POST") == 0 || strcmp(h->method, "PUT") == 0)
         http_collect(x, BODY_MAX, on_body, d);

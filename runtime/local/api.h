@@ -13,6 +13,7 @@ void api_request(struct daemon *d, struct http_exchange *x);
 struct api_call {
     struct daemon *daemon;
     struct http_exchange *x;
+    size_t route;                   /* its place in the table of them */
     bool v2;                        /* the path began with /v2 */
     char id[SANDBOX_ID_LEN + 64];   /* of the path, without a client id behind it */
     const struct json_object *body; /* borrowed; NULL when the request had none */

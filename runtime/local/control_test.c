@@ -2,6 +2,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "runtime/local/listing.h"
+#include "runtime/local/rate.h"
 #include "runtime/local/route.h"
 #include "runtime/local/signature.h"
 #include "runtime/local/template.h"
@@ -368,9 +369,59 @@ static void test_signatures(void **state)
     }
 }
 
+static void test_rates(void **state)
+{
+    const int64_t start = 1000 * NS_PER_S;
+    struct rate r = {0};
+    struct rate_answer a;
+
+    for (int64_t left = 3; left >= 0; left--) {
+        a = rate_take(&r, 4, NS_PER_S, start);
+        assert_true(a.allowed);
+        assert_int_equal(a.remaining, left);
+        assert_int_equal(a.reset_s, 1);
+    }
+    a = rate_take(&r, 4, NS_PER_S, start);
+    assert_false(a.allowed);
+    assert_int_equal(a.remaining, 0);
+    assert_int_equal(a.retry_s, 1);
+    /* One comes back every quarter of a second. */
+    assert_false(rate_take(&r, 4, NS_PER_S, start + NS_PER_S / 4 - 1).allowed);
+    assert_true(rate_take(&r, 4, NS_PER_S, start + NS_PER_S / 4).allowed);
+    assert_false(rate_take(&r, 4, NS_PER_S, start + NS_PER_S / 4).allowed);
+    a = rate_take(&r, 4, NS_PER_S, start + 10 * NS_PER_S);
+    assert_true(a.allowed);
+    assert_int_equal(a.remaining, 3);
+}
+
+static void test_origins(void **state)
+{
+    static const struct {
+        const char *origin;
+        bool local;
+    } cases[] = {
+        {"http://localhost", true},
+        {"http://localhost:5173", true},
+        {"https://127.0.0.1:8443", true},
+        {"http://[::1]:3000", true},
+        {"http://3000-iabc.localhost", true},
+        {"https://app.example.com", true},
+        {"https://example.org", false},
+        {"https://localhost.example.org", false},
+        {"null", false},
+        {"", false},
+        {"http://", false},
+    };
+
+    for (size_t i = 0; i < N(cases); i++)
+        assert_int_equal(route_origin_is_local(cases[i].origin, "example.com"), cases[i].local);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rates),
+        cmocka_unit_test(test_origins),
         cmocka_unit_test(test_timestamps),
         cmocka_unit_test(test_templates),
         cmocka_unit_test(test_routes),

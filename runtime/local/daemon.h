@@ -14,9 +14,12 @@
 #include "runtime/local/history.h"
 #include "runtime/local/keeper.h"
 #include "runtime/local/network.h"
+#include "runtime/local/rate.h"
 #include "runtime/local/registry.h"
 
 struct tls_server;
+
+enum { API_ROUTES_MAX = 64 };
 
 struct daemon_config {
     const char *listen;
@@ -25,7 +28,8 @@ struct daemon_config {
     const char *domain;   /* NULL: localhost; once it serves: none is told to clients */
     int64_t max_lifetime_ms;
     int64_t max_sandboxes;
-    bool tls; /* HTTPS too, on the same port */
+    int64_t rate_limit;                /* requests per second and route; 0: any number */
+    bool tls;                          /* HTTPS too, on the same port */
     const char *name_servers;          /* of egress_resolver_new() */
     struct option_strings egress_open; /* of egress_server_init() */
     bool egress_proxy;                 /* of zygote_config */
@@ -36,11 +40,12 @@ struct daemon {
     struct loop loop;
     struct http_server *server;
     struct tls_server *tls; /* owned; NULL: HTTP alone */
-    char address[80];      /* where it listens */
-    char domain[32];       /* "localhost:PORT" */
-    struct zygote *zygote; /* owned by main; NULL in tests of what needs none */
+    char address[80];       /* where it listens */
+    char domain[32];        /* "localhost:PORT" */
+    struct zygote *zygote;  /* owned by main; NULL in tests of what needs none */
     struct keeper keeper;
     struct loop_fd signal_io;
+    struct rate rates[API_ROUTES_MAX]; /* by route */
     struct registry registry;
     struct histories histories;
     struct egress_server egress;

@@ -15,6 +15,7 @@
 #include "runtime/local/signature.h"
 #include "runtime/local/stream.h"
 #include "runtime/local/tls.h"
+#include "runtime/local/tool.h"
 #include "runtime/local/workdir.h"
 
 #include <errno.h>
@@ -30,9 +31,10 @@
 enum { EXIT_USAGE = 2 };
 
 static const char more[] =
-    "Point any E2B SDK at it:\n"
-    "  export E2B_API_URL=http://127.0.0.1:3000 E2B_SANDBOX_URL=http://127.0.0.1:3000\n"
-    "  export E2B_API_KEY=e2b_0000000000000000000000000000000000000000\n"
+    "  e2b-local env       prints what to export for E2B's SDKs and command line\n"
+    "  e2b-local status    tells how the server is\n"
+    "  e2b-local ca        prints the certificate to trust, see --tls\n"
+    "Each takes --help.\n"
     "A server on port 8000 in a sandbox is at http://8000-<sandbox id>.localhost:3000/.\n";
 
 static bool read_options(struct daemon_config *c, int argc, char **argv, int *ret_exit)
@@ -63,6 +65,10 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
         {"egress-proxy", 0, "E2B_LOCAL_EGRESS_PROXY", OPTION_BOOL, &c->egress_proxy, NULL,
          "Programs in sandboxes reach the internet by HTTP_PROXY only, as where the kernel cannot "
          "redirect their connections."},
+        {"rate-limit", 0, NULL, OPTION_INT, &c->rate_limit, "N",
+         "How many requests of a kind the API takes per second, and at once; then it answers 429, "
+         "as E2B does. Default: any number.",
+         .max = 1000000},
         {"tls", 0, "E2B_LOCAL_TLS", OPTION_BOOL, &c->tls, NULL,
          "Answers HTTPS too, on the same port, with certificates of an authority of its own, which "
          "is kept in --data-dir: see e2b-local ca."},
@@ -71,7 +77,7 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
     const struct program program = {
         .name = "e2b-local",
         .summary = "Sandboxes with E2B's API on this machine.",
-        .usage = "[OPTIONS]",
+        .usage = "[OPTIONS | env | status | ca]",
         .options = options,
         .more = more,
     };
@@ -203,7 +209,8 @@ static bool start_serving(struct daemon *d, struct status *st)
         return false;
     }
     d->server = http_server_new(&d->loop, &config);
-    return http_server_listen(d->server, fd, st);
+    return http_server_listen(d->server, fd, st) &&
+           workdir_leave(d->config.data_dir, "address", d->address, st);
 }
 
 static void say_ready(const struct daemon *d)
@@ -268,6 +275,8 @@ int main(int argc, char **argv)
     int exit_code;
     bool ok = true;
 
+    if (argc > 1 && tool_is_verb(argv[1]))
+        return tool_run(argc, argv);
     if (!read_options(&d.config, argc, argv, &exit_code))
         return exit_code;
     if (d.config.data_dir == NULL)

@@ -100,15 +100,26 @@ enum route_result route_find(const struct http_head *h, const char *domain, stru
     return ROUTE_API;
 }
 
-bool route_host_is_local(const struct http_head *h, const char *domain)
+static bool is_local(const char *host, const char *domain)
 {
-    const char *host = http_header(h, "host");
     char name[HOST_MAX + 1];
 
-    if (host == NULL)
-        return true;
     if (!host_name(host, name))
         return false;
     return strchr(name, '.') == NULL || is_address(name) || is_in_domain(name, "localhost") ||
            is_in_domain(name, domain);
+}
+
+bool route_host_is_local(const struct http_head *h, const char *domain)
+{
+    const char *host = http_header(h, "host");
+
+    return host == NULL || is_local(host, domain);
+}
+
+bool route_origin_is_local(const char *origin, const char *domain)
+{
+    const char *host = strstr(origin, "://");
+
+    return host != NULL && host[3] != '\0' && is_local(host + 3, domain);
 }

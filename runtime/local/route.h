@@ -30,3 +30,5 @@ enum route_result route_find(const struct http_head *h, const char *domain, stru
  * so only addresses, "localhost", names without a dot, and the domain are taken.
  */
 bool route_host_is_local(const struct http_head *h, const char *domain);
+/* The same for the origin of a page, as browsers send it: "http://NAME[:PORT]". */
+bool route_origin_is_local(const char *origin, const char *domain);

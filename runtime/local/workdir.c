@@ -33,6 +33,27 @@ char *workdir_absolute(const char *path, struct status *st)
     return xasprintf("%s/%s", here, path);
 }
 
+bool workdir_ensure(const char *path, struct status *st)
+{
+    if (mkdir(path, 0711) == 0 || errno == EEXIST)
+        return true;
+    return status_set(st, CODE_INTERNAL, 0, "cannot make %s: %s", path, strerror(errno));
+}
+
+bool workdir_leave(const char *path, const char *name, const char *line, struct status *st)
+{
+    AUTO_FREE char *to = xasprintf("%s/%s", path, name);
+    AUTO_FREE char *temporary = xasprintf("%s.new", to);
+    FILE *f = fopen(temporary, "we");
+    bool ok = f != NULL && fprintf(f, "%s\n", line) > 0;
+
+    if (f != NULL)
+        ok = fclose(f) == 0 && ok;
+    if (ok && rename(temporary, to) == 0)
+        return true;
+    return status_set(st, CODE_INTERNAL, 0, "cannot write %s: %s", to, strerror(errno));
+}
+
 static int remove_entry(const char *path, const struct stat *info, int type, struct FTW *ftw)
 {
     remove(path); /* what cannot be removed does not keep the rest */

@@ -11,5 +11,9 @@ char *workdir_absolute(const char *path, struct status *st);
  * way. Owned by the caller; NULL when none can be made.
  */
 char *workdir_make(struct status *st);
+/* Makes a data directory, as it is given, unless it is there. */
+bool workdir_ensure(const char *path, struct status *st);
+/* Leaves a line of text in the folder, in a file of that name: whole, or not at all. */
+bool workdir_leave(const char *path, const char *name, const char *line, struct status *st);
 /* Removes the folder with all that is in it. */
 void workdir_remove(const char *path);

@@ -97,10 +97,23 @@ class Client:
         return started - begin, time.perf_counter() - begin
 
 
+def bwrap_once():
+    """Milliseconds of a whole bwrap; None when it is not installed."""
+    program = shutil.which(BWRAP[0])
+    if not program:
+        return None
+    begin = time.perf_counter()
+    pid = os.posix_spawn(program, BWRAP, os.environ)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, "bwrap failed"
+    return (time.perf_counter() - begin) * 1e3
+
+
 def create(local, count=200):
-    """Milliseconds: the create by itself, and until the first command has run to its end."""
+    """Milliseconds: of the create by itself, until the first command has run to its end, and of
+    bwrap beside them, in turns."""
     client = Client(local)
-    created, first = [], []
+    created, first, alone = [], [], []
     for n in range(count + 10):
         begin = time.perf_counter()
         sandbox = client.create()
@@ -108,19 +121,13 @@ def create(local, count=200):
         client.start(sandbox)
         ended = time.perf_counter()
         client.delete(sandbox)
+        beside = bwrap_once()
         if n >= 10:
             created.append((answered - begin) * 1e3)
             first.append((ended - begin) * 1e3)
+            alone.append(beside)
     client.close()
-    return created, first
-
-
-def bwrap_once():
-    begin = time.perf_counter()
-    pid = os.posix_spawn(shutil.which(BWRAP[0]), BWRAP, os.environ)
-    _, status = os.waitpid(pid, 0)
-    assert status == 0, "bwrap failed"
-    return (time.perf_counter() - begin) * 1e3
+    return created, first, alone
 
 
 def start(local, count=400):
@@ -130,12 +137,11 @@ def start(local, count=400):
     started, ended, alone = [], [], []
     for n in range(count + 10):
         a, b = client.start(sandbox)
-        beside = bwrap_once() if shutil.which(BWRAP[0]) else None
+        beside = bwrap_once()
         if n >= 10:
             started.append(a * 1e3)
             ended.append(b * 1e3)
-            if beside is not None:
-                alone.append(beside)
+            alone.append(beside)
     client.delete(sandbox)
     client.close()
     return started, ended, alone

@@ -5,6 +5,7 @@
 #include "runtime/local/api.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/mem.h"
 #include "common/base/version.h"
 #include "common/http/body.h"
 #include "common/http/url.h"
@@ -208,6 +209,42 @@ struct sandbox *api_sandbox(const struct api_call *call)
         api_error(call->x, 404, "Sandbox \"%s\" doesn't exist or you don't have access to it",
                   call->id);
     return s;
+}
+
+/* An answer that waits for the zygote. */
+struct later {
+    struct task task;
+    struct http_exchange *x; /* borrowed; NULL once the client has left */
+    int status;
+    struct json_object *body; /* owned; NULL: none */
+};
+
+static void on_later_gone(struct http_exchange *x)
+{
+    ((struct later *)http_user(x))->x = NULL;
+}
+
+static void reply_later(struct task *task)
+{
+    struct later *l = container_of(task, struct later, task);
+
+    if (l->x == NULL)
+        json_object_put(l->body);
+    else if (l->body != NULL)
+        api_json(l->x, l->status, l->body);
+    else
+        http_reply(l->x, l->status, NULL, NULL, 0);
+    free(l);
+}
+
+void api_reply_kept(const struct api_call *call, int status, struct json_object *take)
+{
+    static const struct http_exchange_ops ops = {.gone = on_later_gone};
+    struct later *l = xcalloc(1, sizeof(*l));
+
+    *l = (struct later){{.run = reply_later}, call->x, status, take};
+    http_attach(call->x, &ops, l);
+    daemon_then(call->daemon, &l->task);
 }
 
 static bool key_has_format(const char *key)

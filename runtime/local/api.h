@@ -37,6 +37,12 @@ void api_status(struct http_exchange *x, const struct status *st);
 /* Ends it with a JSON body; takes the object. */
 void api_json(struct http_exchange *x, int status, struct json_object *take);
 
+/*
+ * Ends it once what it changed would outlive this process: as api_json(), or without a body for
+ * NULL.
+ */
+void api_reply_kept(const struct api_call *call, int status, struct json_object *take);
+
 /* The sandbox of the call; answered with 400 or 404, and NULL, when there is none. */
 struct sandbox *api_sandbox(const struct api_call *call);
 

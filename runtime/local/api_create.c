@@ -190,10 +190,6 @@ static void on_created(void *ctx, struct sandbox *s, const struct status *st)
 {
     struct waiting *w = ctx;
 
-    if (s != NULL) {
-        s->creation = w->key;
-        w->key.text = NULL;
-    }
     if (w->x != NULL && s != NULL)
         api_json(w->x, 201, api_sandbox_json(w->daemon, s));
     else if (w->x != NULL)
@@ -249,22 +245,21 @@ void api_create(const struct api_call *call)
 {
     static const struct http_exchange_ops ops = {.gone = on_gone};
     AUTO(sandbox_request_deinit) struct sandbox_request request = {.timeout_s = 0};
-    AUTO(creation_key_deinit) struct creation_key key = {NULL};
     struct status st = STATUS_INIT;
     struct waiting *w;
 
-    if (!read_request(call, &request, &st) || !read_key(call, &key, &st)) {
+    if (!read_request(call, &request, &st) || !read_key(call, &request.key, &st)) {
         api_status(call->x, &st);
         return;
     }
-    if (key.text != NULL && answer_again(call, &key))
+    if (request.key.text != NULL && answer_again(call, &request.key))
         return;
     w = xcalloc(1, sizeof(*w));
-    *w = (struct waiting){.daemon = call->daemon, .x = call->x, .key = key};
+    *w = (struct waiting){
+        .daemon = call->daemon, .x = call->x, .key = creation_key_copy(&request.key)};
     list_init(&w->keyed);
-    if (key.text != NULL)
+    if (w->key.text != NULL)
         list_append(&call->daemon->keyed, &w->keyed);
-    key.text = NULL;
     http_attach(call->x, &ops, w);
     daemon_create(call->daemon, &request, on_created, w);
 }

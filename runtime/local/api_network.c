@@ -37,6 +37,8 @@ void api_network(const struct api_call *call)
         api_status(call->x, &st);
         return;
     }
-    daemon_set_network(call->daemon, s, &n, internet);
-    http_reply(call->x, 204, NULL, NULL, 0);
+    if (daemon_set_network(call->daemon, s, &n, internet, &st))
+        api_reply_kept(call, 204, NULL);
+    else
+        api_status(call->x, &st);
 }

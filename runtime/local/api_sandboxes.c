@@ -10,7 +10,7 @@
 #include <json-c/json_tokener.h>
 #include <string.h>
 
-#define CLIENT_ID "6532622b"  /* E2B's own constant */
+#define CLIENT_ID "6532622b" /* E2B's own constant */
 
 enum { REFRESH_MIN_S = 15, REFRESH_MAX_S = 3600, CONNECT_DEFAULT_S = 300 };
 enum { CPU_COUNT = 2, MEMORY_MB = 512, DISK_MB = 1024 }; /* the zygote's defaults */
@@ -163,7 +163,7 @@ void api_delete(const struct api_call *call)
     if (s == NULL)
         return;
     daemon_kill(call->daemon, s, "deleted");
-    http_reply(call->x, 204, NULL, NULL, 0);
+    api_reply_kept(call, 204, NULL);
 }
 
 /* A whole number of the body. False, and answered, when it is something else. */
@@ -204,9 +204,9 @@ void api_connect(const struct api_call *call)
     left_ms = daemon_max_left_ms(call->daemon, s);
     if (left_ms > timeout_s * 1000)
         left_ms = timeout_s * 1000;
-    if (clock_monotonic_ns() + left_ms * NS_PER_MS > s->end_at_ns)
+    if (clock_boottime_ns() + left_ms * NS_PER_MS > s->end_at_ns)
         daemon_set_timeout(call->daemon, s, left_ms);
-    api_json(call->x, 200, api_sandbox_json(call->daemon, s));
+    api_reply_kept(call, 200, api_sandbox_json(call->daemon, s));
 }
 
 void api_timeout(const struct api_call *call)
@@ -226,7 +226,7 @@ void api_timeout(const struct api_call *call)
     else
         daemon_set_timeout(call->daemon, s,
                            timeout_s * 1000 < left_ms ? timeout_s * 1000 : left_ms);
-    http_reply(call->x, 204, NULL, NULL, 0);
+    api_reply_kept(call, 204, NULL);
 }
 
 void api_refresh(const struct api_call *call)
@@ -245,9 +245,9 @@ void api_refresh(const struct api_call *call)
     left_ms = daemon_max_left_ms(call->daemon, s);
     if (left_ms > duration_s * 1000)
         left_ms = duration_s * 1000;
-    if (clock_monotonic_ns() + left_ms * NS_PER_MS > s->end_at_ns)
+    if (clock_boottime_ns() + left_ms * NS_PER_MS > s->end_at_ns)
         daemon_set_timeout(call->daemon, s, left_ms);
-    http_reply(call->x, 204, NULL, NULL, 0);
+    api_reply_kept(call, 204, NULL);
 }
 
 /* What E2B has and this runtime has not: said, not pretended. */

@@ -25,6 +25,15 @@ bool creation_key_set(struct creation_key *k, const char *text, const char *requ
     return true;
 }
 
+struct creation_key creation_key_copy(const struct creation_key *k)
+{
+    struct creation_key copy = *k;
+
+    if (k->text != NULL)
+        copy.text = xstrdup(k->text);
+    return copy;
+}
+
 void creation_key_deinit(struct creation_key *k)
 {
     free(k->text);

@@ -18,6 +18,7 @@ struct creation_key {
 /* Both copied. False: the text is not of the form that E2B takes. text NULL: no key. */
 bool creation_key_set(struct creation_key *k, const char *text, const char *request, size_t len,
                       struct status *st);
+struct creation_key creation_key_copy(const struct creation_key *k);
 void creation_key_deinit(struct creation_key *k);
 
 /* Neither is ever so where no key was given. */

@@ -7,6 +7,7 @@
 #include "common/base/mem.h"
 #include "runtime/local/observer.h"
 #include "runtime/local/proxy.h"
+#include "runtime/local/record.h"
 #include "runtime/local/template.h"
 #include "runtime/local/token.h"
 
@@ -15,11 +16,15 @@
 #include <sys/random.h>
 #include <unistd.h>
 
+/* Of a record; so much of it is left for what an update may bring. */
+enum { NETWORK_TEXT_MAX = 256 << 10 };
+
 void sandbox_request_deinit(struct sandbox_request *r)
 {
     pairs_deinit(&r->metadata);
     pairs_deinit(&r->envs);
     network_deinit(&r->network);
+    creation_key_deinit(&r->key);
 }
 
 void daemon_note(struct sandbox *s, enum note_level level, const char *message, const char *why)
@@ -70,11 +75,6 @@ void daemon_kill(struct daemon *d, struct sandbox *s, const char *why)
     executor_post(keeper_executor(&d->keeper), &k->task);
 }
 
-static void arm(struct daemon *d, struct sandbox *s)
-{
-    loop_timer_set(&d->loop, &s->expiry, s->end_at_ns);
-}
-
 static void on_expiry(struct loop_timer *timer)
 {
     struct sandbox *s = container_of(timer, struct sandbox, expiry);
@@ -82,15 +82,24 @@ static void on_expiry(struct loop_timer *timer)
     daemon_kill(s->daemon, s, "its time is over");
 }
 
+/* The zygote ends it too, a moment later; we are there first to cut its streams. */
+static void arm(struct daemon *d, struct sandbox *s)
+{
+    s->expiry.fire = on_expiry;
+    loop_timer_set(&d->loop, &s->expiry, clock_monotonic_ns() + s->end_at_ns - clock_boottime_ns());
+}
+
 /* A sandbox on its way in. */
 struct creation {
     struct task task;
-    struct list node;      /* of the daemon's */
-    struct daemon *daemon; /* borrowed */
-    struct sandbox_request request;
-    char id[SANDBOX_ID_LEN + 1];
-    char token[SANDBOX_TOKEN_LEN + 1];
-    int64_t began_ns;
+    struct list node;        /* of the daemon's */
+    struct daemon *daemon;   /* borrowed */
+    struct sandbox *sandbox; /* owned; in no registry yet */
+    struct pairs envs;
+    struct egress_policy policy;
+    struct buf record;
+    int64_t lifetime_ns;
+    int64_t began_ns; /* boottime */
     struct status st; /* why it was not begun */
     daemon_created *done;
     void *ctx; /* borrowed */
@@ -98,7 +107,10 @@ struct creation {
 
 static void creation_free(struct creation *c)
 {
-    sandbox_request_deinit(&c->request);
+    registry_unmake(c->sandbox);
+    pairs_deinit(&c->envs);
+    egress_policy_deinit(&c->policy);
+    buf_deinit(&c->record);
     free(c);
 }
 
@@ -118,33 +130,42 @@ static void set_network(struct daemon *d, struct sandbox *s, struct network *tak
         token_make(d->seed, sizeof(d->seed), subject, s->traffic_token);
 }
 
-void daemon_set_network(struct daemon *d, struct sandbox *s, struct network *take, bool internet)
+bool daemon_set_network(struct daemon *d, struct sandbox *s, struct network *take, bool internet,
+                        struct status *st)
 {
+    /* The other fields leave room for it in a record. */
+    if (take->text != NULL && strlen(take->text) > NETWORK_TEXT_MAX)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "network is larger than %d bytes",
+                          NETWORK_TEXT_MAX);
     set_network(d, s, take, internet);
     egress_set_policy(s->egress, &take->policy);
+    daemon_keep(d, s);
+    return true;
+}
+
+void daemon_enter(struct daemon *d, struct sandbox *s, const struct sandbox_net_sockets *net,
+                  struct egress_policy *policy)
+{
+    s->daemon = d;
+    s->egress = egress_new(&d->egress, s->id, net->tcp_fd, net->dns_fd, policy);
+    s->history = history_open(&d->histories, s->id);
+    s->observer = observer_start(d, s);
+    arm(d, s);
 }
 
 static struct sandbox *enter(struct creation *c, const struct sandbox_net_sockets *net)
 {
     struct daemon *d = c->daemon;
-    /* The time it took to start is not charged. */
-    struct sandbox *s = registry_add(&d->registry, c->id, clock_wall_ns(), clock_monotonic_ns(),
-                                     c->request.timeout_s * NS_PER_S);
+    struct sandbox *s = TAKE(c->sandbox);
+    int64_t now_ns = clock_boottime_ns();
 
-    s->daemon = d;
-    s->template_id = xstrdup(TEMPLATE_ID);
-    set_network(d, s, &c->request.network, c->request.internet);
-    s->egress = egress_new(&d->egress, s->id, net->tcp_fd, net->dns_fd, &c->request.network.policy);
-    s->metadata = c->request.metadata;
-    c->request.metadata = (struct pairs){NULL, 0};
-    strcpy(s->access_token, c->token);
-    s->expiry.fire = on_expiry;
-    arm(d, s);
-    s->history = history_open(&d->histories, s->id);
-    s->observer = observer_start(d, s);
+    /* The time it took to start is not charged. */
+    registry_add(&d->registry, s, clock_wall_ns(), now_ns, c->lifetime_ns);
+    daemon_enter(d, s, net, &c->policy);
+    daemon_keep(d, s);
     daemon_note(s, NOTE_INFO, "Sandbox started", NULL);
     log_info("sandbox started", LOG_S("sandbox_id", s->id),
-             LOG_N("took_us", (clock_monotonic_ns() - c->began_ns) / 1000));
+             LOG_N("took_us", (now_ns - c->began_ns) / 1000));
     return s;
 }
 
@@ -179,18 +200,21 @@ void daemon_drop_creations(struct daemon *d)
 static void create_in_zygote(struct task *task)
 {
     struct creation *c = container_of(task, struct creation, task);
-    struct zygote_env *envs = xcalloc(c->request.envs.n + 1, sizeof(*envs));
+    const struct sandbox *s = c->sandbox;
+    struct zygote_env *envs = xcalloc(c->envs.n + 1, sizeof(*envs));
     struct zygote_spec spec = {
-        .id = c->id,
-        .template_id = TEMPLATE_ID,
+        .id = s->id,
+        .template_id = s->template_id,
         .envs = envs,
-        .n_envs = c->request.envs.n,
-        .access_token = c->request.secure ? c->token : NULL,
+        .n_envs = c->envs.n,
+        .access_token = s->access_token[0] != '\0' ? s->access_token : NULL,
+        .life = {.record = buf_data(&c->record),
+                 .record_len = buf_len(&c->record),
+                 .deadline_ns = c->began_ns + c->lifetime_ns},
     };
 
-    for (size_t i = 0; i < c->request.envs.n; i++)
-        envs[i] =
-            (struct zygote_env){c->request.envs.items[i].name, c->request.envs.items[i].value};
+    for (size_t i = 0; i < c->envs.n; i++)
+        envs[i] = (struct zygote_env){c->envs.items[i].name, c->envs.items[i].value};
     if (!zygote_create(c->daemon->zygote, &spec, &c->st)) {
         c->task.run = not_begun;
         executor_post(loop_executor(&c->daemon->loop), &c->task);
@@ -219,23 +243,51 @@ static void add_proxy(struct pairs *envs)
     }
 }
 
-static bool prepare(struct creation *c)
+/* What is known of it before it is there. */
+static bool describe(struct creation *c, struct sandbox_request *take)
 {
     struct daemon *d = c->daemon;
+    char id[SANDBOX_ID_LEN + 1];
     uint8_t random[20];
+
+    if (getrandom(random, sizeof(random), 0) != sizeof(random))
+        return status_set(&c->st, CODE_INTERNAL, 0, "no random numbers");
+    sandbox_id_make(random, id);
+    c->sandbox = registry_make(id);
+    c->sandbox->template_id = xstrdup(TEMPLATE_ID);
+    if (take->secure)
+        token_make(d->seed, sizeof(d->seed), id, c->sandbox->access_token);
+    c->sandbox->metadata = take->metadata;
+    c->sandbox->creation = take->key;
+    c->envs = take->envs;
+    take->metadata = take->envs = (struct pairs){NULL, 0};
+    take->key.text = NULL;
+    set_network(d, c->sandbox, &take->network, take->internet);
+    c->policy = take->network.policy;
+    take->network.policy = (struct egress_policy){.n_rules = 0};
+    return true;
+}
+
+static bool prepare(struct creation *c, struct sandbox_request *take)
+{
+    struct daemon *d = c->daemon;
 
     if ((int64_t)d->registry.n_sandboxes + d->starting >= d->config.max_sandboxes)
         return status_set(&c->st, CODE_RESOURCE_EXHAUSTED, 0,
                           "there are already %lld sandboxes, the limit of this server",
                           (long long)d->config.max_sandboxes);
-    if (getrandom(random, sizeof(random), 0) != sizeof(random))
-        return status_set(&c->st, CODE_INTERNAL, 0, "no random numbers");
+    if (take->network.text != NULL && strlen(take->network.text) > NETWORK_TEXT_MAX)
+        return status_set(&c->st, CODE_INVALID_ARGUMENT, 0, "network is larger than %d bytes",
+                          NETWORK_TEXT_MAX);
+    if (!describe(c, take))
+        return false;
     if (!zygote_net_redirects(d->zygote))
-        add_proxy(&c->request.envs);
-    sandbox_id_make(random, c->id);
-    if (c->request.secure)
-        token_make(d->seed, sizeof(d->seed), c->id, c->token);
-    return true;
+        add_proxy(&c->envs);
+    /* As if it had started now, should we not be there when it has. */
+    c->sandbox->start_ns = clock_wall_ns();
+    c->sandbox->start_at_ns = c->began_ns;
+    sandbox_set_end(c->sandbox, c->sandbox->start_ns, c->began_ns, c->lifetime_ns);
+    return record_write(c->sandbox, &c->record, &c->st);
 }
 
 void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_created *done, void *ctx)
@@ -245,14 +297,13 @@ void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_create
     *c = (struct creation){
         .task.run = create_in_zygote,
         .daemon = d,
-        .request = *take,
-        .began_ns = clock_monotonic_ns(),
+        .record = BUF_INIT(ZYGOTE_RECORD_MAX - NETWORK_TEXT_MAX),
+        .lifetime_ns = take->timeout_s * NS_PER_S,
+        .began_ns = clock_boottime_ns(),
         .done = done,
         .ctx = ctx,
     };
-    *take = (struct sandbox_request){.timeout_s = 0};
-    list_init(&c->node);
-    if (prepare(c)) {
+    if (prepare(c, take)) {
         d->starting++;
         list_append(&d->creations, &c->node);
         executor_post(keeper_executor(&d->keeper), &c->task);
@@ -264,13 +315,14 @@ void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_create
 
 void daemon_set_timeout(struct daemon *d, struct sandbox *s, int64_t left_ms)
 {
-    sandbox_set_end(s, clock_wall_ns(), clock_monotonic_ns(), left_ms * NS_PER_MS);
+    sandbox_set_end(s, clock_wall_ns(), clock_boottime_ns(), left_ms * NS_PER_MS);
     arm(d, s);
+    daemon_keep(d, s);
 }
 
 int64_t daemon_max_left_ms(const struct daemon *d, const struct sandbox *s)
 {
-    int64_t age_ms = (clock_monotonic_ns() - s->start_at_ns) / NS_PER_MS;
+    int64_t age_ms = (clock_boottime_ns() - s->start_at_ns) / NS_PER_MS;
 
     return age_ms < d->config.max_lifetime_ms ? d->config.max_lifetime_ms - age_ms : 0;
 }
@@ -280,7 +332,7 @@ static struct creation *find_creation(const struct daemon *d, const char *id)
     LIST_FOR_EACH (node, &d->creations) {
         struct creation *c = container_of(node, struct creation, node);
 
-        if (strcmp(c->id, id) == 0)
+        if (strcmp(c->sandbox->id, id) == 0)
             return c;
     }
     return NULL;

@@ -16,6 +16,7 @@
 #include "runtime/local/network.h"
 #include "runtime/local/rate.h"
 #include "runtime/local/registry.h"
+#include "runtime/local/token.h"
 
 struct tls_server;
 
@@ -33,6 +34,7 @@ struct daemon_config {
     const char *name_servers;          /* of egress_resolver_new() */
     struct option_strings egress_open; /* of egress_server_init() */
     bool egress_proxy;                 /* of zygote_config */
+    int64_t orphan_ms;                 /* of zygote_config */
 };
 
 struct daemon {
@@ -49,13 +51,14 @@ struct daemon {
     struct registry registry;
     struct histories histories;
     struct egress_server egress;
-    uint8_t seed[32];      /* of the access tokens */
-    struct list creations; /* sandboxes that are being made */
-    int64_t starting;      /* how many */
-    struct list keyed;     /* those of them that have an Idempotency-Key: api_create's */
-    bool failed;           /* the zygote died: nothing works any more */
-    bool stopping;         /* what comes back from the keeper is of no interest any more */
-    uint8_t *scratch;      /* owned; one read of the proxy */
+    uint8_t seed[TOKEN_SEED_LEN]; /* of the access tokens */
+    struct list creations;        /* sandboxes that are being made */
+    int64_t starting;             /* how many */
+    struct list keyed;            /* those of them that have an Idempotency-Key: api_create's */
+    bool failed;                  /* the zygote died: nothing works any more */
+    bool letting_go;              /* it ends, its sandboxes do not */
+    bool stopping;                /* what comes back from the keeper is of no interest any more */
+    uint8_t *scratch;             /* owned; one read of the proxy */
 };
 
 /* What create asked for, checked. */
@@ -66,6 +69,7 @@ struct sandbox_request {
     struct pairs metadata;
     struct pairs envs;
     struct network network;
+    struct creation_key key;
 };
 
 void sandbox_request_deinit(struct sandbox_request *r);
@@ -73,7 +77,7 @@ void sandbox_request_deinit(struct sandbox_request *r);
 /* s is NULL, and st says why, when there is no sandbox. RESOURCE_EXHAUSTED: too many there are. */
 typedef void daemon_created(void *ctx, struct sandbox *s, const struct status *st);
 
-/* Makes a sandbox; done is called from the loop once its agent answers. */
+/* Makes a sandbox of what it takes from the request; done is called from the loop, mostly later. */
 void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_created *done, void *ctx);
 /* Ends it and cuts everything that goes on with it. s is gone afterwards, its processes soon. */
 void daemon_kill(struct daemon *d, struct sandbox *s, const char *why);
@@ -82,9 +86,20 @@ void daemon_note(struct sandbox *s, enum note_level level, const char *message, 
 /* Moves its end to left_ms from now. */
 void daemon_set_timeout(struct daemon *d, struct sandbox *s, int64_t left_ms);
 /* Replaces what it may reach and who may reach it; what is not permitted any more is cut. */
-void daemon_set_network(struct daemon *d, struct sandbox *s, struct network *take, bool internet);
+bool daemon_set_network(struct daemon *d, struct sandbox *s, struct network *take, bool internet,
+                        struct status *st);
 /* How long it may still live at most, whatever is asked for; 0 when that is used up. */
 int64_t daemon_max_left_ms(const struct daemon *d, const struct sandbox *s);
+
+/* Gives the zygote the sandbox's record and deadline: to be called whenever they have changed. */
+void daemon_keep(struct daemon *d, const struct sandbox *s);
+/* Runs the task on the loop once all is done that the zygote has been asked for until now. */
+void daemon_then(struct daemon *d, struct task *task);
+/* Takes over what an earlier daemon left with the zygote. Before the keeper's start. */
+bool daemon_adopt(struct daemon *d, struct status *st);
+/* For daemon_adopt(): one that is in the registry begins to be served; takes sockets and policy. */
+void daemon_enter(struct daemon *d, struct sandbox *s, const struct sandbox_net_sockets *net,
+                  struct egress_policy *policy);
 
 /* Takes in what the zygote tells: the keeper's event(). */
 void daemon_on_event(void *daemon, const struct zygote_event *e);

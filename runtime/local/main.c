@@ -23,7 +23,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <unistd.h>
@@ -35,7 +34,8 @@ static const char more[] =
     "  e2b-local status    tells how the server is\n"
     "  e2b-local ca        prints the certificate to trust, see --tls\n"
     "Each takes --help.\n"
-    "A server on port 8000 in a sandbox is at http://8000-<sandbox id>.localhost:3000/.\n";
+    "A server on port 8000 in a sandbox is at http://8000-<sandbox id>.localhost:3000/.\n"
+    "SIGTERM and SIGINT end the server and all sandboxes, SIGUSR1 the server alone.\n";
 
 static bool read_options(struct daemon_config *c, int argc, char **argv, int *ret_exit)
 {
@@ -45,7 +45,7 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
          "ready line says which. Default: 127.0.0.1:3000."},
         {"data-dir", 0, "E2B_LOCAL_DATA_DIR", OPTION_STRING, &c->data_dir, "DIR",
          "Where sandboxes live; for one server at a time. Default: a directory of its own below "
-         "the temporary one, removed at exit."},
+         "the temporary one, which goes with the server, and all sandboxes with it."},
         {"api-key", 0, "E2B_LOCAL_API_KEY", OPTION_STRING, &c->api_key, "KEY",
          "The only key that is taken. Default: any of E2B's form, e2b_ and hexadecimal digits.",
          .secret = true},
@@ -56,6 +56,10 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
          "The longest a sandbox may live. Default: 24h.", .min = 1000, .max = INT64_C(2592000000)},
         {"max-sandboxes", 0, NULL, OPTION_INT, &c->max_sandboxes, "N",
          "How many sandboxes there may be at a time. Default: 200.", .min = 1, .max = 100000},
+        {"orphan-time", 0, "E2B_LOCAL_ORPHAN_TIME", OPTION_DURATION, &c->orphan_ms, "DURATION",
+         "How long sandboxes live on when this server is killed. One that is started with the same "
+         "--data-dir within this time goes on with them. Default: 5m.",
+         .max = INT64_C(2592000000)},
         {"egress-allow", 0, "E2B_LOCAL_EGRESS_ALLOW", OPTION_STRINGS, &c->egress_open,
          "ADDRESS[/BITS][:PORT][,…]",
          "Lets sandboxes reach addresses that none may otherwise: this machine's own and private "
@@ -149,7 +153,9 @@ static void on_signal(struct loop_fd *io, uint32_t events)
     struct signalfd_siginfo info;
 
     if (read(io->fd, &info, sizeof(info)) == sizeof(info)) {
-        log_info("stopping", LOG_S("signal", strsignal((int)info.ssi_signo)));
+        d->letting_go = info.ssi_signo == SIGUSR1;
+        log_info(d->letting_go ? "letting go" : "stopping",
+                 LOG_S("signal", strsignal((int)info.ssi_signo)));
         loop_stop(&d->loop);
     }
 }
@@ -162,6 +168,7 @@ static bool watch_signals(struct daemon *d, struct status *st)
     sigaddset(&set, SIGTERM);
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
+    sigaddset(&set, SIGUSR1);
     sigprocmask(SIG_BLOCK, &set, NULL);
     d->signal_io =
         (struct loop_fd){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal};
@@ -190,7 +197,7 @@ static bool start_serving(struct daemon *d, struct status *st)
                             d->config.egress_open.n, st))
         return false;
     d->keeper = (struct keeper){.zygote = d->zygote, .event = daemon_on_event, .ctx = d};
-    if (!watch_signals(d, st) || !keeper_start(&d->keeper, st))
+    if (!watch_signals(d, st) || !daemon_adopt(d, st) || !keeper_start(&d->keeper, st))
         return false;
     if (!net_listen_tcp(d->config.listen, &fd, st))
         return false;
@@ -235,7 +242,7 @@ static bool run(struct daemon *d, struct status *st)
     list_init(&d->creations);
     histories_init(&d->histories);
     d->scratch = xmalloc(STREAM_CHUNK);
-    ok = getrandom(d->seed, sizeof(d->seed), 0) == sizeof(d->seed) && start_serving(d, st);
+    ok = token_seed(d->config.data_dir, d->seed, st) && start_serving(d, st);
     if (ok) {
         say_ready(d);
         loop_run(&d->loop);
@@ -262,12 +269,36 @@ static bool run(struct daemon *d, struct status *st)
     return ok;
 }
 
+/* What is served, and who ends: this process alone, or all. */
+static bool serve(struct daemon *d, bool own_dir, struct status *st)
+{
+    const struct zygote_config config = {.data_dir = d->config.data_dir,
+                                         .net_proxy = d->config.egress_proxy,
+                                         .orphan_ms = d->config.orphan_ms,
+                                         .own_dir = own_dir};
+    bool ok;
+
+    d->zygote = zygote_start(&config, st);
+    if (d->zygote == NULL)
+        return false;
+    ok = run(d, st);
+    /* That we could not start is no reason to end what went on without us. */
+    if (d->letting_go || (!ok && !d->failed && zygote_was_there(d->zygote)))
+        zygote_release(d->zygote);
+    else
+        zygote_stop(d->zygote);
+    if (d->failed) /* a new zygote removes what the dead one left */
+        zygote_stop(zygote_start(&config, NULL));
+    return ok;
+}
+
 int main(int argc, char **argv)
 {
     struct daemon d = {
         .config = {.listen = "127.0.0.1:3000",
                    .max_lifetime_ms = INT64_C(24) * 3600 * 1000,
-                   .max_sandboxes = 200},
+                   .max_sandboxes = 200,
+                   .orphan_ms = INT64_C(5) * 60 * 1000},
         .signal_io.fd = -1,
     };
     AUTO_FREE char *own_dir = NULL, *data_dir = NULL;
@@ -284,13 +315,8 @@ int main(int argc, char **argv)
     else
         d.config.data_dir = data_dir = workdir_absolute(d.config.data_dir, &st);
     ok = d.config.data_dir != NULL;
-    if (ok) {
-        d.zygote = zygote_start(&(struct zygote_config){.data_dir = d.config.data_dir,
-                                                        .net_proxy = d.config.egress_proxy},
-                                &st);
-        ok = d.zygote != NULL && run(&d, &st);
-        zygote_stop(d.zygote);
-    }
+    if (ok)
+        ok = serve(&d, own_dir != NULL, &st);
     if (own_dir != NULL)
         workdir_remove(own_dir);
     if (!ok)

@@ -68,7 +68,8 @@ static int setup(void **state)
         return -1;
     registry_init(&f.daemon.registry);
     f.daemon.scratch = xmalloc(STREAM_CHUNK);
-    f.sandbox = registry_add(&f.daemon.registry, ID, 1, 1, 1);
+    f.sandbox = registry_make(ID);
+    registry_add(&f.daemon.registry, f.sandbox, 1, 1, 1);
     f.daemon.server = http_server_new(
         &f.daemon.loop, &(struct http_server_config){.request = on_request, .ctx = &f.daemon});
     return 0;

@@ -79,11 +79,46 @@ static struct sandbox **bucket(const struct registry *r, const char *id)
     return &r->buckets[hash % BUCKETS];
 }
 
-struct sandbox *registry_add(struct registry *r, const char *id, int64_t wall_ns,
-                             int64_t monotonic_ns, int64_t lifetime_ns)
+struct sandbox *registry_make(const char *id)
 {
     struct sandbox *s = xcalloc(1, sizeof(*s));
-    struct sandbox **to = bucket(r, id);
+
+    strncpy(s->id, id, SANDBOX_ID_LEN);
+    list_init(&s->by_start);
+    list_init(&s->streams);
+    list_init(&s->idle);
+    return s;
+}
+
+void registry_unmake(struct sandbox *s)
+{
+    if (s == NULL)
+        return;
+    free(s->template_id);
+    free(s->network);
+    free(s->mask_host);
+    pairs_deinit(&s->metadata);
+    creation_key_deinit(&s->creation);
+    free(s);
+}
+
+/* Behind the last one that is not younger; mostly that is the last. */
+static void insert(struct registry *r, struct sandbox *s)
+{
+    struct sandbox **to = bucket(r, s->id);
+    struct list *at = r->by_start.prev;
+
+    while (at != &r->by_start && container_of(at, struct sandbox, by_start)->start_ns > s->start_ns)
+        at = at->prev;
+    list_append(at->next, &s->by_start);
+    s->next_in_bucket = *to;
+    *to = s;
+    r->n_sandboxes++;
+}
+
+void registry_add(struct registry *r, struct sandbox *take, int64_t wall_ns, int64_t boottime_ns,
+                  int64_t lifetime_ns)
+{
     int64_t start_ns = wall_ns - wall_ns % 1000;
 
     /* A page of a list continues behind a start time: it must name one sandbox, also when the
@@ -91,17 +126,17 @@ struct sandbox *registry_add(struct registry *r, const char *id, int64_t wall_ns
     if (start_ns <= r->last_start_ns)
         start_ns = r->last_start_ns + 1000;
     r->last_start_ns = start_ns;
-    strncpy(s->id, id, SANDBOX_ID_LEN);
-    s->start_ns = start_ns;
-    s->start_at_ns = monotonic_ns;
-    list_init(&s->streams);
-    list_init(&s->idle);
-    sandbox_set_end(s, wall_ns, monotonic_ns, lifetime_ns);
-    s->next_in_bucket = *to;
-    *to = s;
-    list_append(&r->by_start, &s->by_start);
-    r->n_sandboxes++;
-    return s;
+    take->start_ns = start_ns;
+    take->start_at_ns = boottime_ns;
+    sandbox_set_end(take, wall_ns, boottime_ns, lifetime_ns);
+    insert(r, take);
+}
+
+void registry_restore(struct registry *r, struct sandbox *take)
+{
+    if (take->start_ns > r->last_start_ns)
+        r->last_start_ns = take->start_ns;
+    insert(r, take);
 }
 
 struct sandbox *registry_find(const struct registry *r, const char *id)
@@ -122,16 +157,11 @@ void registry_remove(struct registry *r, struct sandbox *s)
     *at = s->next_in_bucket;
     list_unlink(&s->by_start);
     r->n_sandboxes--;
-    free(s->template_id);
-    free(s->network);
-    free(s->mask_host);
-    pairs_deinit(&s->metadata);
-    creation_key_deinit(&s->creation);
-    free(s);
+    registry_unmake(s);
 }
 
-void sandbox_set_end(struct sandbox *s, int64_t wall_ns, int64_t monotonic_ns, int64_t left_ns)
+void sandbox_set_end(struct sandbox *s, int64_t wall_ns, int64_t boottime_ns, int64_t left_ns)
 {
     s->end_ns = wall_ns + left_ns;
-    s->end_at_ns = monotonic_ns + left_ns;
+    s->end_at_ns = boottime_ns + left_ns;
 }

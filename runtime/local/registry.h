@@ -47,7 +47,7 @@ struct sandbox {
     bool internet;       /* allow_internet_access */
     int64_t start_ns;    /* wall clock, whole microseconds, no two the same */
     int64_t end_ns;      /* wall clock */
-    int64_t start_at_ns; /* the same moments on the monotonic clock, */
+    int64_t start_at_ns; /* the same moments in CLOCK_BOOTTIME, */
     int64_t end_at_ns;   /* which is what expiry goes by */
     struct loop_timer expiry;
     struct list streams; /* the proxy's, to be cut when the sandbox ends */
@@ -77,13 +77,18 @@ bool sandbox_id_is_valid(const char *id, size_t len);
 /* Makes an id of 20 random bytes. */
 void sandbox_id_make(const uint8_t random[static 20], char id[static SANDBOX_ID_LEN + 1]);
 
-/* Adds a sandbox that starts now and lives for lifetime_ns. The id must be new. */
-struct sandbox *registry_add(struct registry *r, const char *id, int64_t wall_ns,
-                             int64_t monotonic_ns, int64_t lifetime_ns);
+/* A sandbox that is in no registry yet. The caller owns it. */
+struct sandbox *registry_make(const char *id);
+void registry_unmake(struct sandbox *s); /* frees what was never in one; NULL is fine */
+/* Puts it in. It starts now and lives for lifetime_ns. The id must be new. */
+void registry_add(struct registry *r, struct sandbox *take, int64_t wall_ns, int64_t boottime_ns,
+                  int64_t lifetime_ns);
+/* Puts in one that has its times already. */
+void registry_restore(struct registry *r, struct sandbox *take);
 /* NULL when there is none. */
 struct sandbox *registry_find(const struct registry *r, const char *id);
 /* Takes it out and frees it. Its timer and lists are the caller's to empty before. */
 void registry_remove(struct registry *r, struct sandbox *s);
 
 /* Moves the end to so much after now. */
-void sandbox_set_end(struct sandbox *s, int64_t wall_ns, int64_t monotonic_ns, int64_t left_ns);
+void sandbox_set_end(struct sandbox *s, int64_t wall_ns, int64_t boottime_ns, int64_t left_ns);

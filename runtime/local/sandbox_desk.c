@@ -170,13 +170,14 @@ static bool kill_one(struct sandbox_desk *d, const char *id, struct status *st)
     return s != NULL;
 }
 
-static bool adopt(struct sandbox_desk *d, size_t n, struct zygote_reply *ret, int *ret_fds)
+static bool adopt(struct sandbox_desk *d, uint64_t behind, struct zygote_reply *ret, int *ret_fds)
 {
-    const struct sandbox *s = sandbox_lives_nth(d->lives, n);
+    const struct sandbox *s = sandbox_lives_behind(d->lives, behind);
 
     if (!s)
         return status_set(&ret->status, CODE_NOT_FOUND, 0, "there are no more");
     memcpy(ret->id, s->id, sizeof ret->id);
+    ret->serial = s->serial;
     ret->deadline_ns = s->deadline_ns;
     ret->at_deadline = s->at_deadline;
     ret->frozen = s->frozen;
@@ -222,7 +223,7 @@ static bool serve(struct sandbox_desk *d, const struct zygote_request *r, int *f
         save(d, r, &reply.status);
         break;
     case ZYGOTE_ADOPT:
-        adopt(d, r->n, &reply, reply_fds);
+        adopt(d, r->behind, &reply, reply_fds);
         break;
     case ZYGOTE_STOP:
         loop_stop(d->loop);

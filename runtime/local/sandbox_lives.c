@@ -348,6 +348,7 @@ struct sandbox *sandbox_lives_create(struct sandbox_lives *l, const char *id,
     if (!s)
         return NULL;
     s->began_ns = began_ns;
+    s->serial = ++l->last_serial;
     if (watch(l, s, st)) {
         list_append(&l->all, &s->node);
         return s;
@@ -368,12 +369,12 @@ struct sandbox *sandbox_lives_find(const struct sandbox_lives *l, const char *id
     return NULL;
 }
 
-struct sandbox *sandbox_lives_nth(const struct sandbox_lives *l, size_t n)
+struct sandbox *sandbox_lives_behind(const struct sandbox_lives *l, uint64_t serial)
 {
     LIST_FOR_EACH (node, &l->all) {
         struct sandbox *s = container_of(node, struct sandbox, node);
 
-        if (s->phase == SANDBOX_RUNNING && n-- == 0)
+        if (s->phase == SANDBOX_RUNNING && s->serial > serial)
             return s;
     }
     return NULL;

@@ -13,8 +13,9 @@ struct sandbox_lives {
     struct sandbox_host *host; /* borrowed */
     struct list all;           /* oldest first */
     struct list savings;       /* sandboxes whose files are being saved */
-    struct loop_fd clock;      /* fires at the first deadline */
-    int64_t courtesy_ns;       /* how long behind it we wait for the daemon to act */
+    uint64_t last_serial;
+    struct loop_fd clock; /* fires at the first deadline */
+    int64_t courtesy_ns;  /* how long behind it we wait for the daemon to act */
     /* Something that a daemon wants to know; the descriptors in it stay ours. */
     void (*tell)(void *ctx, const struct zygote_event *e);
     void *ctx;
@@ -34,8 +35,8 @@ struct sandbox *sandbox_lives_create(struct sandbox_lives *l, const char *id,
 /* One that starts or runs; NULL, and st says so, when there is none. */
 struct sandbox *sandbox_lives_find(const struct sandbox_lives *l, const char *id,
                                    struct status *st);
-/* The n-th of those that run; NULL when there are no more. */
-struct sandbox *sandbox_lives_nth(const struct sandbox_lives *l, size_t n);
+/* The next of those that run behind that serial; NULL when there are no more. */
+struct sandbox *sandbox_lives_behind(const struct sandbox_lives *l, uint64_t serial);
 
 /* Takes the record's descriptor; -1: it keeps the one it has. */
 void sandbox_lives_set(struct sandbox *s, int64_t deadline_ns, enum zygote_at_deadline at_deadline,

@@ -35,6 +35,7 @@ struct sandbox {
 
     /* What follows is sandbox_lives.c's. */
     struct sandbox_lives *lives; /* borrowed */
+    uint64_t serial;             /* from 1, in the order of their making */
     int record_fd;               /* owned; -1: none */
     int64_t deadline_ns;
     enum zygote_at_deadline at_deadline;

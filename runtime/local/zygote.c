@@ -502,11 +502,12 @@ bool zygote_adopt(struct zygote *z, void (*each)(void *ctx, const struct zygote_
     struct zygote_reply reply;
     int fds[REPLY_FDS];
 
-    for (; call(z, &request, NULL, &reply, fds, st); request.n++) {
+    while (call(z, &request, NULL, &reply, fds, st)) {
         AUTO_CLOSE int record_fd = fds[REPLY_RECORD];
 
         if (!give(&reply, fds, record_fd, each, ctx, st))
             return false;
+        request.behind = reply.serial;
     }
     return reply.status.code == CODE_NOT_FOUND;
 }

@@ -149,8 +149,9 @@ bool zygote_agent_path(const struct zygote *z, const char *id, char *to, size_t 
 bool zygote_dial_path(const struct zygote *z, const char *id, char *to, size_t size);
 
 /*
- * Calls each() for every sandbox that runs, oldest first. What was still being made when its daemon
- * went is not among them: nobody knew of it, and it is gone. Before the first zygote_next().
+ * Calls each() for every sandbox that runs, oldest first; it may call zygote_kill(). What was still
+ * being made when its daemon went is not among them: nobody knew of it, and it is gone. Before the
+ * first zygote_next().
  */
 bool zygote_adopt(struct zygote *z, void (*each)(void *ctx, const struct zygote_sandbox *s),
                   void *ctx, struct status *st);

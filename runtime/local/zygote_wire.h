@@ -39,7 +39,7 @@ enum zygote_op {
     ZYGOTE_FREEZE,
     ZYGOTE_THAW,
     ZYGOTE_SAVE,  /* under the name */
-    ZYGOTE_ADOPT, /* the n-th sandbox that runs */
+    ZYGOTE_ADOPT, /* the next sandbox that runs */
     ZYGOTE_STOP,  /* has no reply: the connections are closed once all is done */
 };
 
@@ -47,7 +47,7 @@ struct zygote_request {
     enum zygote_op op;
     char id[ZYGOTE_ID_MAX + 1];
     char name[ZYGOTE_ID_MAX + 1]; /* of a snapshot; CREATE: what it starts with, or empty */
-    uint32_t n;
+    uint64_t behind;              /* a serial, or 0 */
     int64_t orphan_ms;
     struct zygote_limits limits;
     int64_t deadline_ns;
@@ -60,6 +60,7 @@ enum { REQUEST_CONFIG, REQUEST_RECORD, REQUEST_FDS };
 struct zygote_reply {
     struct status status;
     char id[ZYGOTE_ID_MAX + 1];
+    uint64_t serial;
     int64_t deadline_ns;
     enum zygote_at_deadline at_deadline;
     bool frozen;

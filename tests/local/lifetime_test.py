@@ -101,7 +101,8 @@ def test_sigterm_leaves_nothing(data_dir):
 
 
 def test_sigkill_leaves_nothing_either(data_dir):
-    local = programs.Local(data_dir / "kill")
+    """Where nobody is waited for."""
+    local = programs.Local(data_dir / "kill", "--orphan-time=0s")
     api = Api(local.address)
     sandboxes = [api.create() for _ in range(3)]
     with sandboxes[0].start("echo started; sleep 1000") as process:

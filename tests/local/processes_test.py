@@ -11,7 +11,7 @@ import time
 
 import pytest
 from harness.programs import wait_until
-from tiers import local  # noqa: F401, the fixture
+from tiers import OrdinaryLocal, local  # noqa: F401, the fixture
 from wire import Api
 
 
@@ -488,6 +488,22 @@ def test_a_stream_of_input_for_nobody(sandbox):
                            ([{"start": {"process": {"pid": 1 << 30}}}], "not_found")):
         (flags, end), = stream_input(sandbox, messages)
         assert (flags, end["error"]["code"]) == (2, code)
+
+
+def test_a_reader_that_stops_does_not_stop_the_others(local, sandbox):
+    if isinstance(local, OrdinaryLocal):
+        pytest.skip("takes its time, and is the same in both tiers")
+    reading = start(sandbox, "read x; head -c 100000000 /dev/zero", stdin=True)
+    events = reading.events()
+    pid = next(events)["start"]["pid"]
+    stalled = Stream(sandbox, "Connect", {"process": {"pid": pid}})
+    next(stalled.events())
+    unary(sandbox, "SendInput", {"process": {"pid": pid}, "input": {"stdin": "Cg=="}})
+    total = sum(len(base64.b64decode(e["data"]["stdout"])) for e in events if "data" in e)
+    assert total == 100000000 and reading.end == {}
+    some = sum(len(base64.b64decode(e["data"]["stdout"])) for e in stalled.events() if "data" in e)
+    assert 0 < some < total
+    assert stalled.end["error"]["code"] == "aborted"
 
 
 def test_a_slow_reader_holds_up_its_own_process_only(sandbox):

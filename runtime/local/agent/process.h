@@ -2,8 +2,10 @@
  * Commands: started, followed, fed, and remembered for a while after their end.
  *
  * A process passes on what it prints to everyone who follows it, and to nobody when there is
- * nobody. A follower that does not keep up stops the reading of this one process (its pipe fills,
- * it waits), and of no other. Losing followers never ends a process.
+ * nobody. When no follower keeps up, the reading of this one process stops (its pipe fills, it
+ * waits), and of no other. Of several followers the slowest sets the pace, within what may wait for
+ * it; but one that takes nothing at all any more is let go, for the sake of the others. Losing
+ * followers never ends a process.
  */
 #pragma once
 
@@ -59,6 +61,9 @@ struct follower {
     struct process *process; /* borrowed */
     struct rpc_call *call;   /* borrowed */
     bool full;
+    struct loop_timer patience; /* set while others wait for it */
+    size_t pending;             /* what it had yet to take when it was last looked at */
+    int stalled;                /* looks since it took something */
 };
 
 void processes_init(struct processes *table, struct agent *agent);

@@ -23,6 +23,9 @@ enum {
     FRAMING = 64, /* room in front of the payload, more than any framing takes */
     CHUNKS_PER_ROUND = 8,
     DRAIN_MAX = 1 << 20,
+    LAG_MAX = 4 << 20, /* how far one follower may be behind the others */
+    LOOK_MS = 2000,
+    LOOKS = 5, /* several: a sandbox that was frozen meanwhile has only one long look */
     /* {"event":{"data":{"stdout":"..."}}} */
     TEXT_SIZE = 64 + (CHUNK + 2) / 3 * 4,
 };
@@ -97,6 +100,7 @@ static const uint8_t *frame_text(int which, size_t len, size_t *ret_len)
 
 static void follower_free(struct follower *f)
 {
+    loop_timer_cancel(loop_of(f->process), &f->patience);
     list_unlink(&f->node);
     free(f);
 }
@@ -115,7 +119,30 @@ static void on_writable(struct rpc_call *call)
     struct follower *f = call->data;
 
     f->full = false;
+    loop_timer_cancel(loop_of(f->process), &f->patience);
     process_output_update(f->process);
+}
+
+/* Looks whether a follower that others wait for still takes something. */
+static void on_patience(struct loop_timer *timer)
+{
+    struct follower *f = container_of(timer, struct follower, patience);
+    struct process *p = f->process;
+    struct rpc_call *call = f->call;
+    size_t pending = http_pending(call->x);
+
+    f->stalled = pending < f->pending ? 0 : f->stalled + 1;
+    f->pending = pending;
+    if (f->stalled < LOOKS) {
+        loop_timer_after(loop_of(p), timer, LOOK_MS);
+        return;
+    }
+    follower_free(f);
+    rpc_fail(call, CODE_ABORTED,
+             "nothing of this stream was read for %d s while others followed the same process: "
+             "attach again",
+             LOOKS * LOOK_MS / 1000);
+    process_output_update(p);
 }
 
 struct follower *process_follower_new(struct process *p, struct rpc_call *call)
@@ -128,6 +155,7 @@ struct follower *process_follower_new(struct process *p, struct rpc_call *call)
 
     f->process = p;
     f->call = call;
+    f->patience.fire = on_patience;
     list_append(&p->followers, &f->node);
     rpc_set_ops(call, &ops, f);
     event.event_case = PROCESS__PROCESS_EVENT__EVENT_KEEPALIVE;
@@ -181,14 +209,39 @@ static void pass_on(struct process *p, int which, size_t len)
     }
 }
 
+/* Others wait for it from now on, unless they do already. */
+static void lose_patience(struct follower *f)
+{
+    if (f->patience.slot)
+        return;
+    f->stalled = 0;
+    f->pending = http_pending(f->call->x);
+    loop_timer_after(loop_of(f->process), &f->patience, LOOK_MS);
+}
+
+/*
+ * While nobody keeps up it is the process that waits. While somebody does, the others may fall
+ * behind for a while.
+ */
 static bool may_read(const struct process *p)
 {
+    bool one_keeps_up = list_is_empty(&p->followers);
+    bool one_is_too_late = false;
+
     if (!p->started)
         return false;
     LIST_FOR_EACH (node, &p->followers)
-        if (container_of(node, struct follower, node)->full)
-            return false;
-    return true;
+        if (!container_of(node, struct follower, node)->full)
+            one_keeps_up = true;
+    LIST_FOR_EACH (node, &p->followers) {
+        struct follower *f = container_of(node, struct follower, node);
+
+        if (!one_keeps_up || !f->full || http_pending(f->call->x) < LAG_MAX)
+            continue;
+        one_is_too_late = true;
+        lose_patience(f);
+    }
+    return one_keeps_up && !one_is_too_late;
 }
 
 static void close_one(struct process_output *out)

@@ -143,6 +143,7 @@ def cwd(t, path):
 
 @case("100\n")
 def commands_go_first_when_memory_runs_out(t):
+    assert t.as_root  # else it comes to be so just behind the start
     return t.run("cat /proc/self/oom_score_adj")["stdout"]
 
 

@@ -14,7 +14,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -24,7 +23,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { REMEMBER_MS = 30 * 1000, SANDBOX_OOM_SCORE = 100 };
+enum { REMEMBER_MS = 30 * 1000 };
 
 static struct loop *loop_of(struct process *p)
 {
@@ -187,20 +186,6 @@ static void tell_started(struct process *p, struct follower *only)
         process_broadcast(p, &event);
 }
 
-/* The agent itself is to be the last to go when memory runs out. */
-static void offer_to_oom(pid_t pid)
-{
-    char path[64];
-    int fd;
-
-    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
-    fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd < 0)
-        return;
-    dprintf(fd, "%d", SANDBOX_OOM_SCORE);
-    close(fd);
-}
-
 static void fail_start(struct process *p, const struct spawn_failure *failure)
 {
     struct status st = STATUS_INIT;
@@ -226,7 +211,8 @@ static void on_exec(struct loop_fd *io, uint32_t events)
     }
     close_watched(p, &p->exec);
     p->started = true;
-    offer_to_oom(p->pid);
+    if (geteuid() != 0)
+        spawn_offer_to_oom(p->pid); /* the child could not by itself */
     events_process_started(&p->table->agent->events, p);
     tell_started(p, NULL);
     process_output_update(p);

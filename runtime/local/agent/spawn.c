@@ -21,7 +21,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES = 1024, PIPE_SIZE = 256 << 10, EXIT_CANNOT_RUN = 126, EXIT_NOT_FOUND = 127 };
+enum {
+    OOM_SCORE = 100,
+    FILES = 1024,
+    PIPE_SIZE = 256 << 10,
+    EXIT_CANNOT_RUN = 126,
+    EXIT_NOT_FOUND = 127
+};
 
 #define DEFAULT_PATH "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -33,6 +39,19 @@ static _Noreturn void give_up(int fd, const char *what)
     if (write(fd, &failure, sizeof(failure)) < 0)
         _exit(EXIT_CANNOT_RUN);
     _exit(EXIT_NOT_FOUND);
+}
+
+void spawn_offer_to_oom(pid_t pid)
+{
+    char path[64];
+    int fd;
+
+    snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", (int)pid);
+    fd = open(path, O_WRONLY | O_CLOEXEC);
+    if (fd < 0)
+        return;
+    dprintf(fd, "%d", OOM_SCORE);
+    close(fd);
 }
 
 static void reset_signals(void)
@@ -79,6 +98,8 @@ static _Noreturn void run_child(const struct spawn *spawn, const struct child_fi
     struct rlimit limit;
 
     reset_signals();
+    if (geteuid() == 0)
+        spawn_offer_to_oom(getpid());
     if (files->is_terminal && (setsid() < 0 || ioctl(files->stdio[0], TIOCSCTTY, 0) < 0))
         give_up(files->failure, "take the terminal of");
     for (int fd = 0; fd < 3; fd++)

@@ -34,6 +34,10 @@ struct spawned {
 
 bool spawn_start(const struct spawn *spawn, struct spawned *ret, struct status *st);
 
+/* Has it go before the agent when memory runs out. An agent that is root's has commands begin so.
+ */
+void spawn_offer_to_oom(pid_t pid);
+
 /* The environment of a command: names of a later one win. Free with spawn_env_free(). */
 const char **spawn_env_new(const struct config *config, const struct user *user,
                            const char *const *more, size_t n_more);

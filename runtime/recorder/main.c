@@ -15,6 +15,7 @@
 #include "runtime/recorder/retention.h"
 #include "runtime/recorder/show.h"
 #include "runtime/recorder/wait.h"
+#include "runtime/recorder/watch.h"
 #include "runtime/recorder/writer.h"
 
 #include <string.h>
@@ -169,6 +170,15 @@ static bool do_wait(const struct state *s, const struct request *r, struct statu
            do_show(s, r, st);
 }
 
+static bool do_watch(const struct state *s, const struct request *r, struct status *st)
+{
+    AUTO(watch_spec_deinit) struct watch_spec spec = {0};
+    struct watch_options options = {.follow = r->follow};
+
+    return spec_read_watch(r->spec, &spec, st) && view_options(r, &options.view, st) &&
+           watch(s, &options, &spec.cursor, st);
+}
+
 static bool do_prune(const struct state *s, const struct request *r, struct status *st)
 {
     struct retention_result done;
@@ -225,6 +235,7 @@ static const struct verb verbs[] = {
     {"setup", do_setup, 0},
     {"run", do_run, NEEDS_SPEC},
     {"follow", do_follow, NEEDS_ID},
+    {"watch", do_watch, NEEDS_SPEC},
     {"input", drive_input, NEEDS_ID | NEEDS_SPEC},
     {"signal", drive_signal, NEEDS_ID | NEEDS_SIGNAL},
     {"resize", drive_resize, NEEDS_ID | NEEDS_SIZE},
@@ -241,6 +252,7 @@ static const char MORE[] =
     "  setup    make the state directory\n"
     "  run      start the command of --spec unless its id exists, and follow it\n"
     "  follow   write the events of --id to stdout, from --from on\n"
+    "  watch    write the events of all commands to stdout, from the cursor of --spec on\n"
     "  input    write the input of --spec to the stdin of --id\n"
     "  signal   send --signal to the --target of --id\n"
     "  resize   give the terminal of --id another size\n"
@@ -315,6 +327,8 @@ int main(int argc, char **argv)
         {"until", 0, NULL, OPTION_STRING, &r.until, "POINT",
          "Where to stop: after exited, after closed, or with what is recorded now."},
         {"text", 0, NULL, OPTION_BOOL, &r.text, NULL, "Output as text instead of bytes."},
+        {"follow", 0, NULL, OPTION_BOOL, &r.follow, NULL,
+         "Goes on with what is still to come, for watch."},
         {"lines", 0, NULL, OPTION_BOOL, &r.lines, NULL, "Output in whole lines."},
         {"tail-events", 0, NULL, OPTION_INT, &r.tail_events, "N", "Only so many at the end."},
         {"tail-lines", 0, NULL, OPTION_INT, &r.tail_lines, "N", "Only so many at the end."},

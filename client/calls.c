@@ -34,7 +34,6 @@ UNARY(sandbox_write_files, WriteFiles, UNARY_AGAIN)
 UNARY(sandbox_read_file, ReadFile, UNARY_AGAIN)
 UNARY(sandbox_get_command, GetCommand, UNARY_QUICK)
 UNARY(sandbox_list_commands, ListCommands, UNARY_QUICK)
-UNARY(sandbox_send_input, SendInput, UNARY_ONCE)
 UNARY(sandbox_signal_command, SignalCommand, UNARY_ONCE)
 UNARY(sandbox_wait_command, WaitCommand, UNARY_AGAIN)
 UNARY(sandbox_resize_terminal, ResizeTerminal, UNARY_QUICK)
@@ -58,5 +57,20 @@ bool sandbox_create(struct sandbox_client *client, const Sandbox__V1__CreateSand
 
     if (ret != NULL)
         *ret = (Sandbox__V1__CreateSandboxResponse *)response;
+    return ok;
+}
+
+/* With its place said it is written once, however often it is sent. */
+bool sandbox_send_input(struct sandbox_client *client, const Sandbox__V1__SendInputRequest *request,
+                        Sandbox__V1__SendInputResponse **ret, struct sandbox_error *err)
+{
+    bool placed = request->position_case == SANDBOX__V1__SEND_INPUT_REQUEST__POSITION_OFFSET;
+    ProtobufCMessage *response = NULL;
+    bool ok =
+        unary_call(client, service, "SendInput", &request->base, placed ? UNARY_AGAIN : UNARY_ONCE,
+                   client->call_timeout_ms, ret != NULL ? &response : NULL, err);
+
+    if (ret != NULL)
+        *ret = (Sandbox__V1__SendInputResponse *)response;
     return ok;
 }

@@ -8,6 +8,7 @@
 #include "client/acker.h"
 #include "client/client.h"
 #include "client/error.h"
+#include "client/many.h"
 #include "client/terminal.h"
 #include "common/base/clock.h"
 
@@ -23,6 +24,8 @@ struct follow {
     struct resume resume;
     struct sequence sequence;
     struct acker *acker; /* owned; NULL: nothing to acknowledge */
+    struct many *many;   /* borrowed; of all commands, or of none; NULL: of one */
+    uint64_t limit_left; /* of logs.limit_bytes */
 
     Sandbox__V1__RunCommandRequest run; /* a shallow copy; used while `starts` */
     Sandbox__V1__LogsRequest logs;      /* the same view without starting anything */
@@ -81,6 +84,7 @@ static bool deliver(struct follow *f, const Sandbox__V1__CommandEvent *event)
         r->dropped_bytes += event->dropped->bytes;
     if (f->handlers->on_event != NULL)
         more = f->handlers->on_event(f->handlers->user, event);
+    f->limit_left -= output_size(event) < f->limit_left ? output_size(event) : f->limit_left;
     if (f->acker != NULL)
         acker_take(f->acker, event->seq, output_size(event));
     return more;
@@ -119,6 +123,55 @@ static enum outcome take_events(struct follow *f, const Sandbox__V1__AttachRespo
     return FOLLOW_BROKE;
 }
 
+static bool set_command_id(struct sandbox_result *result, const char *id, struct sandbox_error *err)
+{
+    if (strlen(id) >= sizeof(result->command_id)) {
+        error_local(err, SANDBOX_INVALID_ARGUMENT, "INVALID_FIELD",
+                    "a command_id has 1 to 64 of A-Z a-z 0-9 _ -");
+        snprintf(err->field, sizeof(err->field), "command_id");
+        return false;
+    }
+    snprintf(result->command_id, sizeof(result->command_id), "%s", id);
+    return true;
+}
+
+/* Events of one of many commands; NULL in m->command_id's place: of none. */
+static enum outcome take_many(struct follow *f, const Sandbox__V1__AttachResponse *m,
+                              struct sandbox_error *why)
+{
+    struct sandbox_result *r = f->result;
+
+    if (m->n_events > 0 && strcmp(m->command_id, r->command_id) != 0) {
+        if (!set_command_id(r, m->command_id, why))
+            return FOLLOW_BROKE;
+        if (f->handlers->on_command != NULL)
+            f->handlers->on_command(f->handlers->user, r->command_id);
+    }
+    for (size_t i = 0; i < m->n_events; i++) {
+        switch (many_event(f->many, m->command_id, m->events[i])) {
+        case SEQUENCE_NEW:
+            resume_progress(&f->resume);
+            if (!deliver(f, m->events[i]))
+                return FOLLOW_STOPPED;
+            break;
+        case SEQUENCE_REPEATED:
+            r->n_repeated++;
+            break;
+        case SEQUENCE_GAP:
+            error_local(why, SANDBOX_DATA_LOSS, "SEQUENCE_GAP",
+                        "events of command %s before %llu are missing", r->command_id,
+                        (unsigned long long)m->events[i]->seq);
+            return FOLLOW_BROKE;
+        }
+    }
+    if (m->cursor.len > 0) {
+        many_set_cursor(f->many, m->cursor.data, m->cursor.len);
+        if (f->handlers->on_cursor != NULL)
+            f->handlers->on_cursor(f->handlers->user, m->cursor.data, m->cursor.len);
+    }
+    return FOLLOW_ENDED;
+}
+
 static void note_answer(struct follow *f)
 {
     struct sandbox_client *c = f->client;
@@ -142,7 +195,7 @@ static enum outcome take_message(struct follow *f, const Sandbox__V1__AttachResp
 {
     const char *id = f->result->command_id;
 
-    if (m->command_id[0] != '\0' && strcmp(m->command_id, id) != 0) {
+    if (f->many == NULL && m->command_id[0] != '\0' && strcmp(m->command_id, id) != 0) {
         error_local(why, SANDBOX_DATA_LOSS, "BAD_RESPONSE",
                     "the server answered for command %.64s instead of %s", m->command_id, id);
         return FOLLOW_BROKE;
@@ -153,12 +206,14 @@ static enum outcome take_message(struct follow *f, const Sandbox__V1__AttachResp
     /* The first message proves little: a pod that says hello and falls over does so every time. */
     if (client_now_ms() - since_ms >= f->client->heartbeat_interval_ms)
         resume_progress(&f->resume);
+    if (f->many != NULL)
+        return take_many(f, m, why);
     return take_events(f, m, why);
 }
 
 static void check_end(struct follow *f, struct sandbox_error *why)
 {
-    if (why->code == SANDBOX_OK && f->logs.follow &&
+    if (why->code == SANDBOX_OK && f->logs.follow && f->many == NULL &&
         !sequence_is_complete(&f->sequence, f->logs.until))
         error_local(why, SANDBOX_UNAVAILABLE, "TRUNCATED",
                     "the stream ended behind event %llu, before the command did",
@@ -208,7 +263,14 @@ static bool start_attempt(struct follow *f, struct client_call *call, struct san
     Sandbox__V1__AttachRequest attach = SANDBOX__V1__ATTACH_REQUEST__INIT;
     uint64_t from_seq = f->sequence.last_seq + 1;
 
-    f->run.from_seq = f->logs.from_seq = f->attach.from_seq = from_seq;
+    f->run.from_seq = f->attach.from_seq = from_seq;
+    f->logs.from_seq = f->many == NULL ? from_seq : 0;
+    if (f->many != NULL)
+        f->logs.cursor = (ProtobufCBinaryData){.data = f->many->cursor, .len = f->many->cursor_len};
+    if (f->sequence.last_seq >= f->sequence.first_seq)
+        f->logs.tail = NULL; /* where it starts was found */
+    if (f->logs.limit_bytes != 0)
+        f->logs.limit_bytes = f->limit_left > 0 ? f->limit_left : 1;
     if (f->terminal != NULL) {
         attach.request_case = SANDBOX__V1__ATTACH_REQUEST__REQUEST_BEGIN;
         attach.begin = &f->attach;
@@ -260,7 +322,7 @@ static bool try_again(struct follow *f, struct sandbox_error *err)
 
 static bool follow(struct follow *f, struct sandbox_error *err)
 {
-    if (f->handlers->on_command != NULL)
+    if (f->handlers->on_command != NULL && f->many == NULL)
         f->handlers->on_command(f->handlers->user, f->result->command_id);
     for (;;) {
         switch (attempt(f, err)) {
@@ -277,16 +339,15 @@ static bool follow(struct follow *f, struct sandbox_error *err)
     }
 }
 
-static bool set_command_id(struct sandbox_result *result, const char *id, struct sandbox_error *err)
+/* What the request leaves out is not missing. */
+static void note_view(struct follow *f)
 {
-    if (strlen(id) >= sizeof(result->command_id)) {
-        error_local(err, SANDBOX_INVALID_ARGUMENT, "INVALID_FIELD",
-                    "a command_id has 1 to 64 of A-Z a-z 0-9 _ -");
-        snprintf(err->field, sizeof(err->field), "command_id");
-        return false;
-    }
-    snprintf(result->command_id, sizeof(result->command_id), "%s", id);
-    return true;
+    const Sandbox__V1__LogsRequest *l = &f->logs;
+
+    f->sequence.sparse = l->n_streams > 0 || l->tail != NULL || l->since != NULL;
+    f->sequence.partial =
+        l->tail != NULL || l->since != NULL || l->before != NULL || l->limit_bytes > 0;
+    f->limit_left = l->limit_bytes;
 }
 
 static bool follow_to_end(struct follow *f, uint64_t from_seq, bool acknowledge, size_t ack_bytes,
@@ -294,6 +355,7 @@ static bool follow_to_end(struct follow *f, uint64_t from_seq, bool acknowledge,
 {
     resume_init(&f->resume, &f->client->policy, atomic_load(&f->client->preferred));
     sequence_init(&f->sequence, from_seq);
+    note_view(f);
     if (acknowledge)
         f->acker = acker_new(f->client, f->logs.sandbox_id, f->result->command_id, ack_bytes);
 
@@ -350,6 +412,7 @@ bool sandbox_logs(struct sandbox_client *client, const Sandbox__V1__LogsRequest 
 {
     struct sandbox_result own_result;
     struct sandbox_error own_err;
+    struct many many;
     struct follow f = {
         .client = client,
         .handlers = handlers != NULL ? handlers : &no_handlers,
@@ -357,13 +420,19 @@ bool sandbox_logs(struct sandbox_client *client, const Sandbox__V1__LogsRequest 
         .run = SANDBOX__V1__RUN_COMMAND_REQUEST__INIT,
         .logs = *request,
     };
+    bool ok;
 
     *f.result = (struct sandbox_result){0};
     if (err == NULL)
         err = &own_err;
     if (!set_command_id(f.result, request->command_id, err))
         return false;
-    return follow_to_end(&f, request->from_seq, acknowledge, ACK_BYTES / 4, err);
+    many_init(&many, request->n_streams > 0, request->cursor.data, request->cursor.len);
+    if (request->command_id[0] == '\0')
+        f.many = &many;
+    ok = follow_to_end(&f, request->from_seq, acknowledge && f.many == NULL, ACK_BYTES / 4, err);
+    many_deinit(&many);
+    return ok;
 }
 
 bool sandbox_attach(struct sandbox_client *client, const Sandbox__V1__AttachBegin *begin,

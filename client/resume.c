@@ -72,20 +72,22 @@ enum sequence_verdict sequence_event(struct sequence *s, const Sandbox__V1__Comm
     }
     if (event->seq <= s->last_seq)
         return SEQUENCE_REPEATED;
-    if (first != s->last_seq + 1)
+    if (first != s->last_seq + 1 && (!s->sparse || first <= s->last_seq))
         return SEQUENCE_GAP;
     accept(s, event);
     return SEQUENCE_NEW;
 }
 
-bool sequence_claim(const struct sequence *s, uint64_t last_seq)
+bool sequence_claim(struct sequence *s, uint64_t last_seq)
 {
+    if (s->sparse && last_seq > s->last_seq)
+        s->last_seq = last_seq; /* those between were left out */
     return last_seq <= s->last_seq;
 }
 
 bool sequence_is_complete(const struct sequence *s, Sandbox__V1__Until until)
 {
-    if (s->closed)
+    if (s->closed || s->partial)
         return true;
     if (s->exited)
         return until != SANDBOX__V1__UNTIL__UNTIL_CLOSED;

@@ -54,6 +54,8 @@ struct sequence {
     uint64_t first_seq; /* the first one asked for, at least 1 */
     uint64_t last_seq;  /* the last one accepted; starts at first_seq - 1 */
     bool any;           /* one was accepted */
+    bool sparse;        /* events are left out between those that come: gaps are none */
+    bool partial;       /* the view may end before the command does */
     bool exited;        /* the exit was */
     bool closed;        /* the very last one was */
 };
@@ -70,7 +72,7 @@ void sequence_init(struct sequence *s, uint64_t from_seq);
 enum sequence_verdict sequence_event(struct sequence *s, const Sandbox__V1__CommandEvent *event);
 
 /* last_seq of a message whose events were all seen. False: it speaks of events that never came. */
-bool sequence_claim(const struct sequence *s, uint64_t last_seq);
+bool sequence_claim(struct sequence *s, uint64_t last_seq);
 
 /* Whether a stream that followed the command and ended without error did so at its proper end. */
 bool sequence_is_complete(const struct sequence *s, Sandbox__V1__Until until);

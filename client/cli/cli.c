@@ -248,3 +248,60 @@ Google__Protobuf__Duration *cli_duration(int64_t ms, Google__Protobuf__Duration 
     room->nanos = (int32_t)(ms % 1000) * 1000000;
     return room;
 }
+
+bool cli_terminal_size(const char *option, const char *text, Sandbox__V1__TerminalSize *ret)
+{
+    unsigned cols, rows;
+    int end = 0;
+
+    sandbox__v1__terminal_size__init(ret);
+    if (sscanf(text, "%ux%u%n", &cols, &rows, &end) != 2 || text[end] != '\0' || cols < 1 ||
+        cols > 1000 || rows < 1 || rows > 1000) {
+        cli_usage("%s: %s is no size such as 120x40, with at most 1000 of each", option, text);
+        return false;
+    }
+    ret->cols = cols;
+    ret->rows = rows;
+    return true;
+}
+
+/* "10m": in seconds. False: it is none. */
+static bool parse_ago(const char *text, int64_t *ret_s)
+{
+    static const struct {
+        const char *name;
+        int64_t s;
+    } units[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
+    char *end;
+    long long n = strtoll(text, &end, 10);
+
+    for (size_t i = 0; end != text && n >= 0 && i < sizeof(units) / sizeof(units[0]); i++) {
+        if (strcmp(end, units[i].name) == 0)
+            return !__builtin_mul_overflow(n, units[i].s, ret_s);
+    }
+    return false;
+}
+
+bool cli_when(const char *option, const char *text, Google__Protobuf__Timestamp *room,
+              Google__Protobuf__Timestamp **ret)
+{
+    struct tm tm = {0};
+    const char *end;
+    int64_t ago_s;
+
+    if (text == NULL)
+        return true;
+    google__protobuf__timestamp__init(room);
+    end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
+    if (end != NULL && *end == '\0') {
+        room->seconds = timegm(&tm);
+    } else if (parse_ago(text, &ago_s)) {
+        room->seconds = time(NULL) - ago_s;
+    } else {
+        cli_usage("%s: %s is no time such as 2026-01-31T12:00:00Z, or 10m for ten minutes ago",
+                  option, text);
+        return false;
+    }
+    *ret = room;
+    return true;
+}

@@ -84,5 +84,15 @@ const char *cli_time(const Google__Protobuf__Timestamp *t, char room[32]);
 const char *cli_enum(const ProtobufCEnumDescriptor *type, int value, const char *prefix,
                      char room[32]);
 
+/* "120x40" as a terminal's size. False: the usage error is printed. */
+bool cli_terminal_size(const char *option, const char *text, Sandbox__V1__TerminalSize *ret);
+
+/*
+ * "2026-01-31T12:00:00Z", or "10m" for so long ago, as a time in room; *ret points to it then. NULL
+ * leaves *ret. False: the usage error is printed.
+ */
+bool cli_when(const char *option, const char *text, Google__Protobuf__Timestamp *room,
+              Google__Protobuf__Timestamp **ret);
+
 /* Fills a duration from milliseconds; returns NULL (not set) for 0. */
 Google__Protobuf__Duration *cli_duration(int64_t ms, Google__Protobuf__Duration *room);

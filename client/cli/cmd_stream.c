@@ -8,8 +8,10 @@
 
 static struct {
     const char *sandbox, *id, *cwd, *user, *overflow;
-    struct option_strings envs;
-    int64_t timeout_ms, max_journal;
+    const char *tty;
+    struct option_strings envs, labels;
+    int64_t timeout_ms, max_journal, idle_ms, grace_ms;
+    int64_t memory, cpu_ms, files, processes, file_size;
     bool text, detach, stdin_open, kill, until_closed;
 } run = {.sandbox = "", .id = "", .cwd = "", .user = "", .overflow = ""};
 
@@ -39,6 +41,23 @@ static const struct option run_options[] = {
      "What happens when the record of its output is full (keep-up)."},
     {"max-journal", 0, NULL, OPTION_SIZE, &run.max_journal, "SIZE",
      "How much output is kept (64MiB)."},
+    {"tty", 0, NULL, OPTION_STRING, &run.tty, "COLSxROWS",
+     "Gives it a terminal of this size instead of pipes; see attach and resize."},
+    {"label", 'l', NULL, OPTION_STRINGS, &run.labels, "KEY=VALUE",
+     "A label to find it by (ps --label). May be repeated."},
+    {"idle-timeout", 0, NULL, OPTION_DURATION, &run.idle_ms, "TIME",
+     "Ends it when it printed nothing for so long."},
+    {"kill-grace", 0, NULL, OPTION_DURATION, &run.grace_ms, "TIME",
+     "From SIGTERM to SIGKILL when a timeout passed (5s)."},
+    {"limit-memory", 0, NULL, OPTION_SIZE, &run.memory, "SIZE",
+     "Address space of each of its processes."},
+    {"limit-cpu", 0, NULL, OPTION_DURATION, &run.cpu_ms, "TIME",
+     "Processor time of each of its processes."},
+    {"limit-files", 0, NULL, OPTION_INT, &run.files, "N", "Open files of each of its processes."},
+    {"limit-processes", 0, NULL, OPTION_INT, &run.processes, "N",
+     "Processes of its user in the sandbox."},
+    {"limit-file-size", 0, NULL, OPTION_SIZE, &run.file_size, "SIZE",
+     "The largest file that it may write."},
     {NULL},
 };
 
@@ -79,12 +98,42 @@ static void set_command(Sandbox__V1__RunCommandRequest *request, Sandbox__V1__Ar
     request->argv = argv;
 }
 
-static bool set_options(Sandbox__V1__RunCommandRequest *request,
-                        Google__Protobuf__Duration *timeout)
+/* What the request points to beside its strings. */
+struct run_parts {
+    Sandbox__V1__Argv argv;
+    Google__Protobuf__Duration timeout, idle, grace, cpu;
+    Sandbox__V1__TerminalSize size;
+    Sandbox__V1__ResourceLimits limits;
+};
+
+static void set_limits(Sandbox__V1__RunCommandRequest *request, struct run_parts *parts)
 {
+    Sandbox__V1__ResourceLimits *l = &parts->limits;
+
+    sandbox__v1__resource_limits__init(l);
+    l->memory_bytes = (uint64_t)run.memory;
+    l->cpu_time = cli_duration(run.cpu_ms, &parts->cpu);
+    l->open_files = (uint64_t)run.files;
+    l->processes = (uint64_t)run.processes;
+    l->file_size_bytes = (uint64_t)run.file_size;
+    if (l->memory_bytes + l->open_files + l->processes + l->file_size_bytes > 0 ||
+        l->cpu_time != NULL)
+        request->limits = l;
+}
+
+static bool set_options(Sandbox__V1__RunCommandRequest *request, struct run_parts *parts)
+{
+    if (run.tty != NULL) {
+        if (!cli_terminal_size("--tty", run.tty, &parts->size))
+            return false;
+        request->pty = &parts->size;
+    }
+    set_limits(request, parts);
+    request->idle_timeout = cli_duration(run.idle_ms, &parts->idle);
+    request->kill_grace = cli_duration(run.grace_ms, &parts->grace);
     request->cwd = (char *)run.cwd;
     request->user = (char *)run.user;
-    request->timeout = cli_duration(run.timeout_ms, timeout);
+    request->timeout = cli_duration(run.timeout_ms, &parts->timeout);
     request->stdin = run.stdin_open;
     request->max_journal_bytes = (uint64_t)run.max_journal;
     if (run.text)
@@ -140,9 +189,8 @@ static int follow_run(struct cli *cli, struct sandbox_client *client,
 static int run_run(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__RunCommandRequest request = SANDBOX__V1__RUN_COMMAND_REQUEST__INIT;
-    Sandbox__V1__Argv argv = SANDBOX__V1__ARGV__INIT;
-    Google__Protobuf__Duration timeout;
-    ProtobufCMessage **envs = NULL;
+    struct run_parts parts = {.argv = SANDBOX__V1__ARGV__INIT};
+    ProtobufCMessage **envs = NULL, **labels = NULL;
     char id[SANDBOX_ID_SIZE];
     int code = EXIT_USAGE;
 
@@ -159,10 +207,13 @@ static int run_run(struct cli *cli, int n, char **operands)
         sandbox_make_id(id);
         request.command_id = id;
     }
-    set_command(&request, &argv, n, operands, cli->dashes);
-    if (set_options(&request, &timeout) &&
+    set_command(&request, &parts.argv, n, operands, cli->dashes);
+    if (set_options(&request, &parts) &&
+        cli_map("label", &run.labels, &sandbox__v1__run_command_request__labels_entry__descriptor,
+                &request.n_labels, &labels) &&
         cli_map("env", &run.envs, &sandbox__v1__run_command_request__envs_entry__descriptor,
                 &request.n_envs, &envs)) {
+        request.labels = (Sandbox__V1__RunCommandRequest__LabelsEntry **)labels;
         request.envs = (Sandbox__V1__RunCommandRequest__EnvsEntry **)envs;
         forward_block();
 
@@ -173,19 +224,37 @@ static int run_run(struct cli *cli, int n, char **operands)
         sandbox_client_free(client);
     }
     cli_map_free(request.n_envs, envs);
+    cli_map_free(request.n_labels, labels);
     return code;
 }
 
 static struct {
-    int64_t from;
-    bool follow, text, until_closed;
-} logs;
+    const char *since, *before;
+    struct option_strings streams;
+    int64_t from, tail, tail_bytes, tail_events, limit_bytes;
+    bool follow, text, until_closed, lines, platform;
+} logs = {.tail = -1, .tail_bytes = -1, .tail_events = -1};
 
 static const struct option logs_options[] = {
     {"from", 0, NULL, OPTION_INT, &logs.from, "SEQ",
      "The first event (1). Where a stream broke, the message says which is next."},
     {"follow", 'f', NULL, OPTION_BOOL, &logs.follow, NULL,
      "Goes on with what is still to come, until the command exits."},
+    {"tail", 'n', NULL, OPTION_INT, &logs.tail, "LINES", "Only so many lines at the end."},
+    {"tail-bytes", 0, NULL, OPTION_INT, &logs.tail_bytes, "N", "Only so many bytes at the end."},
+    {"tail-events", 0, NULL, OPTION_INT, &logs.tail_events, "N", "Only so many events at the end."},
+    {"since", 0, NULL, OPTION_STRING, &logs.since, "TIME",
+     "Only what was printed at this time (2026-01-31T12:00:00Z, or 10m for ten minutes ago) or "
+     "later."},
+    {"before", 0, NULL, OPTION_STRING, &logs.before, "TIME", "Only what was printed before it."},
+    {"stream", 0, NULL, OPTION_STRINGS, &logs.streams, "stdout|stderr|terminal",
+     "Only output of this stream. May be repeated."},
+    {"limit-bytes", 0, NULL, OPTION_SIZE, &logs.limit_bytes, "SIZE",
+     "Ends when so much output was printed."},
+    {"lines", 0, NULL, OPTION_BOOL, &logs.lines, NULL,
+     "Output in whole lines: those of two streams do not mix."},
+    {"platform", 0, NULL, OPTION_BOOL, &logs.platform, NULL,
+     "The platform's own log of the sandbox instead of its commands'."},
     {"text", 0, NULL, OPTION_BOOL, &logs.text, NULL,
      "Output as valid UTF-8: U+FFFD stands for what is not. With -o json, readable."},
     {"until-closed", 0, NULL, OPTION_BOOL, &logs.until_closed, NULL,
@@ -193,25 +262,86 @@ static const struct option logs_options[] = {
     {NULL},
 };
 
+struct logs_parts {
+    Sandbox__V1__Tail tail;
+    Google__Protobuf__Timestamp since, before;
+    Sandbox__V1__Stream streams[OPTION_STRINGS_MAX];
+};
+
+static void set_tail(Sandbox__V1__LogsRequest *request, Sandbox__V1__Tail *tail)
+{
+    sandbox__v1__tail__init(tail);
+    if (logs.tail >= 0) {
+        tail->amount_case = SANDBOX__V1__TAIL__AMOUNT_LINES;
+        tail->lines = (uint64_t)logs.tail;
+    } else if (logs.tail_bytes >= 0) {
+        tail->amount_case = SANDBOX__V1__TAIL__AMOUNT_BYTES;
+        tail->bytes = (uint64_t)logs.tail_bytes;
+    } else if (logs.tail_events >= 0) {
+        tail->amount_case = SANDBOX__V1__TAIL__AMOUNT_EVENTS;
+        tail->events = (uint64_t)logs.tail_events;
+    } else {
+        return;
+    }
+    request->tail = tail;
+}
+
+static bool set_streams(Sandbox__V1__LogsRequest *request, Sandbox__V1__Stream *streams)
+{
+    static const char *const names[] = {"stdout", "stderr", "terminal"};
+
+    for (size_t i = 0; i < logs.streams.n; i++) {
+        int n = 0;
+
+        while (n < 3 && strcmp(names[n], logs.streams.at[i]) != 0)
+            n++;
+        if (n == 3) {
+            cli_usage("--stream: %s is not stdout, stderr or terminal", logs.streams.at[i]);
+            return false;
+        }
+        streams[i] = SANDBOX__V1__STREAM__STREAM_STDOUT + n;
+    }
+    request->streams = streams;
+    request->n_streams = logs.streams.n;
+    return true;
+}
+
+static bool set_logs(Sandbox__V1__LogsRequest *request, struct logs_parts *parts)
+{
+    request->from_seq = (uint64_t)logs.from;
+    request->follow = logs.follow;
+    request->limit_bytes = (uint64_t)logs.limit_bytes;
+    request->whole_lines = logs.lines;
+    set_tail(request, &parts->tail);
+    if (logs.text)
+        request->encoding = SANDBOX__V1__ENCODING__ENCODING_TEXT;
+    if (logs.until_closed)
+        request->until = SANDBOX__V1__UNTIL__UNTIL_CLOSED;
+    if (logs.platform)
+        request->source = SANDBOX__V1__SOURCE__SOURCE_SANDBOX;
+    return cli_when("--since", logs.since, &parts->since, &request->since) &&
+           cli_when("--before", logs.before, &parts->before, &request->before) &&
+           set_streams(request, parts->streams);
+}
+
 static int run_logs(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__LogsRequest request = SANDBOX__V1__LOGS_REQUEST__INIT;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    struct output output = {.cli = cli};
+    static struct logs_parts parts;
+    struct output output = {.cli = cli, .headers = n == 1 && !logs.platform};
     struct sandbox_handlers handlers = output_handlers(&output);
+    struct sandbox_client *client;
     struct sandbox_error err;
     int code = 0;
 
+    if (!set_logs(&request, &parts))
+        return EXIT_USAGE;
+    client = cli_connect(cli, cli->addresses);
     if (client == NULL)
         return EXIT_USAGE;
     request.sandbox_id = operands[0];
-    request.command_id = operands[1];
-    request.from_seq = (uint64_t)logs.from;
-    request.follow = logs.follow;
-    if (logs.text)
-        request.encoding = SANDBOX__V1__ENCODING__ENCODING_TEXT;
-    if (logs.until_closed)
-        request.until = SANDBOX__V1__UNTIL__UNTIL_CLOSED;
+    if (n == 2)
+        request.command_id = operands[1];
     if (!sandbox_logs(client, &request, false, &handlers, NULL, &err))
         code = cli_fail(cli, &err);
     else if (output.write_errno != 0)
@@ -229,7 +359,10 @@ const struct verb stream_verbs[] = {
      "Exit code: the command's own · 128 + signal · 126 or 127 it could not be started · 124 its\n"
      "timeout passed · 254 it is lost · 255 a call failed · 2 bad usage.\n",
      1, 1000000, run_run},
-    {"logs", "ID CMDID", "print what a command printed, during and after its run", logs_options,
-     "Exits with 0 however the command ended; see ps, or -o json.\n", 2, 2, run_logs},
+    {"logs", "ID [CMDID]", "print what a command printed, during and after its run", logs_options,
+     "Without CMDID: what all commands of the sandbox printed, merged by time, under a headline "
+     "for\n"
+     "each. Exits with 0 however a command ended; see ps and wait, or -o json.\n",
+     1, 2, run_logs},
     {NULL},
 };

@@ -75,6 +75,10 @@ static void on_command(void *user, const char *command_id)
     AUTO(buf_deinit) struct buf line = BUF_INIT(256);
 
     snprintf(o->command_id, sizeof(o->command_id), "%s", command_id);
+    if (!o->cli->json && o->headers) {
+        buf_printf(&line, "==> %s <==", command_id);
+        print_line(&line);
+    }
     if (!o->cli->json)
         return;
     buf_printf(&line, "{\"commandId\":");

@@ -7,6 +7,7 @@ struct output {
     const struct cli *cli; /* borrowed */
     char command_id[SANDBOX_ID_SIZE];
     bool leave_started;            /* stop reading once the command runs */
+    bool headers;                  /* there are several commands: say whose output follows */
     int write_errno;               /* why our own output could not be written; 0: it could */
     unsigned n_breaks;             /* in a row */
     void (*on_started)(void *arg); /* NULL: nobody cares */

@@ -3,7 +3,7 @@
 
 #include "client/cli/cli.h"
 
-enum { CLI_MAX_OPTIONS = 32 }; /* of a verb, those before the verb included */
+enum { CLI_MAX_OPTIONS = 48 }; /* of a verb, those before the verb included */
 
 extern const struct option cli_global_options[];
 extern const struct verb *const cli_families[]; /* NULL ends it */

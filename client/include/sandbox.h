@@ -251,7 +251,8 @@ void sandbox_make_id(char id[SANDBOX_ID_SIZE]);
 struct sandbox_handlers {
     void *user; /* passed to each */
 
-    /* The command's id, before anything else, also before the first attempt to start it. */
+    /* The command's id, before anything else, also before the first attempt to start it. In a
+     * stream of all commands: whenever the next events are of another one. */
     void (*on_command)(void *user, const char *command_id);
 
     /* An event; each once, in order of seq. False ends the view (not the command): the call returns
@@ -265,6 +266,9 @@ struct sandbox_handlers {
     /* The stream goes on: it broke behind event last_seq at address `from`, and the next event will
      * come from `to` (which may be the same). Called once however many attempts it took. */
     void (*on_resume)(void *user, const char *from, const char *to, uint64_t last_seq);
+
+    /* Of all commands, and SOURCE_SANDBOX: what was delivered so far is behind this cursor. */
+    void (*on_cursor)(void *user, const uint8_t *cursor, size_t len);
 };
 
 /* How a stream ended: a plain value. Filled as far as it got when the call fails. */
@@ -306,6 +310,9 @@ bool sandbox_run(struct sandbox_client *client, const Sandbox__V1__RunCommandReq
  * Delivers what a command recorded, from request->from_seq on, and with `follow` what is still to
  * come. Resumes as sandbox_run() does. `acknowledge` frees what was delivered, for a command with
  * OVERFLOW_BLOCK whose one true reader this is.
+ *
+ * Without a command_id: of all commands of the sandbox (each event once, in order within its
+ * command), or with SOURCE_SANDBOX the platform's own log. Nothing is acknowledged then.
  */
 bool sandbox_logs(struct sandbox_client *client, const Sandbox__V1__LogsRequest *request,
                   bool acknowledge, const struct sandbox_handlers *handlers,

@@ -23,10 +23,11 @@
 #include "service/config.h"
 #include "service/e2b/e2b.h"
 #include "service/handlers/command_spec.h"
+#include "service/handlers/input_spec.h"
 #include "service/handlers/log_view.h"
 #include "service/handlers/not_yet.h"
 #include "service/handlers/recorder_result.h"
-#include "service/handlers/relay.h"
+#include "service/handlers/relay_all.h"
 #include "service/handlers/validate.h"
 
 #include <inttypes.h>
@@ -71,9 +72,10 @@ struct follow {
     bool kill_on_disconnect;
 
     struct relay relay;
-    bool announced; /* a message with the command's id was sent */
-    bool delivered; /* an event was */
-    uint64_t from;  /* last_seq before anything came */
+    struct relay_all *all; /* owned; instead of relay, for all commands; NULL: for one */
+    bool announced;        /* a message with the command's id was sent */
+    bool delivered;        /* an event was */
+    uint64_t from;         /* last_seq before anything came */
 
     struct e2b_stream *stream; /* owned; of the present follower */
     bool stream_done;          /* its op came back; bytes may be left to take */
@@ -120,13 +122,17 @@ static void finish(struct follow *f, const struct status *st)
 /* Every failure tells where to go on. */
 static void finish_failed(struct follow *f, struct status st)
 {
-    status_detail(&st, "command_id", "%s", f->command_id);
-    status_detail(&st, "last_seq", "%" PRIu64, f->relay.check.last_seq);
+    if (f->all == NULL) {
+        status_detail(&st, "command_id", "%s", f->command_id);
+        status_detail(&st, "last_seq", "%" PRIu64, f->relay.check.last_seq);
+    }
     finish(f, &st);
 }
 
 static bool is_complete(const struct follow *f)
 {
+    if (f->all != NULL)
+        return f->all->complete;
     if (f->relay.complete)
         return true;
     if (strcmp(f->until, "closed") == 0)
@@ -143,6 +149,9 @@ void follow_free(struct follow *f)
     /* Still here when its end came first and then its last bytes were enough. */
     e2b_stream_free(f->stream);
     relay_deinit(&f->relay);
+    if (f->all != NULL)
+        relay_all_deinit(f->all);
+    free(f->all);
     free(f->spec);
     free(f->output.out);
     e2b_sandbox_deinit(&f->sandbox);
@@ -197,12 +206,57 @@ static void note_progress(struct follow *f)
     free(TAKE(f->spec));
 }
 
+static bool finish_corrupt(struct follow *f, const char *whose)
+{
+    struct status st;
+
+    status_set(&st, CODE_DATA_LOSS, SANDBOX__V1__ERROR_REASON__ERROR_REASON_JOURNAL_CORRUPT,
+               "the record of %s does not hold together after event %" PRIu64
+               ": it was changed from inside the sandbox",
+               whose, f->relay.check.last_seq);
+    finish_failed(f, st);
+    return false;
+}
+
+/* The same for all commands: what was taken may be several messages, or a part of one. */
+static bool send_next_of_all(struct follow *f)
+{
+    uint8_t *block;
+    size_t len;
+
+    for (;;) {
+        switch (relay_all_next(f->all, &block, &len)) {
+        case RELAY_MESSAGE:
+            note_progress(f);
+            call_send_bytes_take(f->call, block, block, len, false);
+            restart_heartbeat(f);
+            return true;
+        case RELAY_NOTHING:
+            break;
+        case RELAY_CORRUPT:
+            return finish_corrupt(f, "commands");
+        }
+        if (f->all->complete)
+            return true;
+        if (!e2b_stream_take(f->stream, 0, &block, &len))
+            return false;
+
+        bool fits = relay_all_feed(f->all, block, len);
+
+        free(block);
+        if (!fits)
+            return finish_corrupt(f, "commands");
+    }
+}
+
 /* Sends what the follower wrote next. Returns false when there is nothing to send now. */
 static bool send_next(struct follow *f)
 {
     uint8_t *block, *start;
     size_t len, message_len;
 
+    if (f->all != NULL)
+        return send_next_of_all(f);
     if (!e2b_stream_take(f->stream, relay_headroom(&f->relay), &block, &len))
         return false;
     switch (relay_feed(&f->relay, block, len, f->announced ? NULL : f->command_id, &start,
@@ -220,15 +274,7 @@ static bool send_next(struct follow *f)
         break;
     }
     free(block);
-
-    struct status st;
-
-    status_set(&st, CODE_DATA_LOSS, SANDBOX__V1__ERROR_REASON__ERROR_REASON_JOURNAL_CORRUPT,
-               "the record of command %s does not hold together after event %" PRIu64
-               ": it was changed from inside the sandbox",
-               f->command_id, f->relay.check.last_seq);
-    finish_failed(f, st);
-    return false;
+    return finish_corrupt(f, f->command_id);
 }
 
 /* --- the way to the sandbox --- */
@@ -280,12 +326,42 @@ static void on_stream_done(struct e2b_op *op)
     call_unref(f->call);
 }
 
+static void start_follower(struct follow *f, const struct log_view_args *args, const uint8_t *spec,
+                           size_t spec_len)
+{
+    enter(f, FOLLOW_OPEN);
+    free(TAKE(f->output.out));
+    f->output = (struct e2b_output){0};
+    op_start(f, on_stream_done, INT64_MAX);
+    f->stream = e2b_stream_start(f->app->e2b, &f->op, f->sandbox_id, args->list, spec, spec_len,
+                                 on_stream_readable, &f->output);
+}
+
+/* One for all commands, from where the last cursor says. */
+static void open_watcher(struct follow *f)
+{
+    struct log_view_args args = {.n = 0};
+    size_t len;
+    AUTO_FREE uint8_t *spec = watch_spec_pack(f->all->cursor, f->all->cursor_len, &len);
+
+    log_view_arg(&args, "watch");
+    if (strcmp(f->until, "now") != 0)
+        log_view_arg(&args, "--follow");
+    log_view_args(&f->view, f->delivered, f->all->output, &args);
+    relay_all_cut(f->all);
+    start_follower(f, &args, spec, len);
+}
+
 static void open_follower(struct follow *f)
 {
     struct log_view_args args = {.n = 0};
     /* Where it starts was found, even if nothing came from there yet. */
     bool begun = f->delivered || f->relay.check.last_seq > f->from;
 
+    if (f->all != NULL) {
+        open_watcher(f);
+        return;
+    }
     if (f->spec != NULL) {
         log_view_arg(&args, "run");
     } else {
@@ -296,14 +372,8 @@ static void open_follower(struct follow *f)
     log_view_arg(&args, "--until=%s", f->until);
     log_view_args(&f->view, begun, f->relay.output, &args);
     f->relay.check.sparse = log_view_is_sparse(&f->view, begun);
-
-    enter(f, FOLLOW_OPEN);
     relay_cut(&f->relay);
-    free(TAKE(f->output.out));
-    f->output = (struct e2b_output){0};
-    op_start(f, on_stream_done, INT64_MAX);
-    f->stream = e2b_stream_start(f->app->e2b, &f->op, f->sandbox_id, args.list, f->spec,
-                                 f->spec_len, on_stream_readable, &f->output);
+    start_follower(f, &args, f->spec, f->spec_len);
 }
 
 static void on_probed(struct e2b_op *op);
@@ -650,11 +720,52 @@ void run_command_start(struct call *c, const ProtobufCMessage *message)
     follow_begin(f, make_id);
 }
 
-static bool check_source(const Sandbox__V1__LogsRequest *r, struct status *st)
+static bool belongs_to_one(bool is_set, const char *field, struct status *st)
 {
-    return not_yet(r->command_id[0] == '\0', "an empty command_id", st) &&
-           not_yet(r->source > SANDBOX__V1__SOURCE__SOURCE_COMMANDS, "source", st) &&
-           not_yet(r->cursor.len > 0, "cursor", st);
+    return !is_set || status_bad_field(st, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD,
+                                       field, "%s is of one command: set command_id too", field);
+}
+
+/* A view of all commands of the sandbox. */
+static void start_all(struct call *c, const Sandbox__V1__LogsRequest *r,
+                      const struct log_view *view)
+{
+    struct relay_all *all = xcalloc(1, sizeof(*all));
+    struct status st = STATUS_INIT;
+
+    relay_all_init(all, view->streams[0] != '\0');
+    if (r->cursor.len > 0 && !relay_all_set_cursor(all, r->cursor.data, r->cursor.len))
+        status_bad_field(&st, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD, "cursor",
+                         "cursor is not one that this method returned");
+    else if (belongs_to_one(r->from_seq != 0, "from_seq", &st) &&
+             belongs_to_one(r->tail != NULL, "tail", &st) &&
+             belongs_to_one(r->until != SANDBOX__V1__UNTIL__UNTIL_UNSPECIFIED, "until", &st)) {
+        struct follow *f = follow_new(c, r->sandbox_id, "", 0);
+
+        f->all = all;
+        f->announced = true; /* there is no id to be said first */
+        f->until = until_name(r->follow, r->until);
+        f->view = *view;
+        follow_begin(f, false);
+        return;
+    }
+    relay_all_deinit(all);
+    free(all);
+    call_finish(c, &st);
+}
+
+static bool check_logs(const Sandbox__V1__LogsRequest *r, struct log_view *ret, struct status *st)
+{
+    if (!validate_id("sandbox_id", r->sandbox_id, st) ||
+        !validate_optional_id("command_id", r->command_id, st) ||
+        !not_yet(r->source > SANDBOX__V1__SOURCE__SOURCE_COMMANDS, "source", st) ||
+        !check_view(r->encoding, r->until, st) || !log_view_read(r, ret, st))
+        return false;
+    if (r->command_id[0] != '\0' && r->cursor.len > 0)
+        return status_bad_field(st, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD, "cursor",
+                                "cursor is of all commands: leave command_id empty, or use "
+                                "from_seq");
+    return true;
 }
 
 void logs_start(struct call *c, const ProtobufCMessage *message)
@@ -663,10 +774,12 @@ void logs_start(struct call *c, const ProtobufCMessage *message)
     struct status st = STATUS_INIT;
     struct log_view view;
 
-    if (!validate_id("sandbox_id", r->sandbox_id, &st) || !check_source(r, &st) ||
-        !validate_id("command_id", r->command_id, &st) || !check_view(r->encoding, r->until, &st) ||
-        !log_view_read(r, &view, &st)) {
+    if (!check_logs(r, &view, &st)) {
         call_finish(c, &st);
+        return;
+    }
+    if (r->command_id[0] == '\0') {
+        start_all(c, r, &view);
         return;
     }
 

@@ -1,4 +1,4 @@
-/* Input for a command, as the recorder takes it. Pure. */
+/* Input for a command and cursors of watchers, as the recorder takes them. Pure. */
 #pragma once
 
 #include <stdbool.h>
@@ -15,3 +15,6 @@ struct input_spec {
 
 /* A SpecFile for the verb input. Owned by the caller. */
 uint8_t *input_spec_pack(const struct input_spec *input, size_t *ret_len);
+
+/* The same for the verb watch. cursor: a WatchCursor; NULL for none. */
+uint8_t *watch_spec_pack(const uint8_t *cursor, size_t len, size_t *ret_len);

@@ -149,3 +149,49 @@ def test_it_says_who_does_not_answer(sandbox):
     nobody = Control(["127.0.0.1:9"])
     failed = nobody("--call-timeout=2s", "ls", code=255)
     assert "127.0.0.1:9" in failed.stderr.decode()
+
+
+def test_parts_of_a_record_are_shown(control, sandbox):
+    control("run", sandbox, "--id=parts", "--label=kind=parts",
+            "for i in 1 2 3; do echo out $i; echo err $i >&2; done")
+    assert control("logs", sandbox, "parts", "-n", "2", "--stream=stdout").stdout == b"out 2\nout 3\n"
+    shown = control("logs", sandbox, "parts", "--stream=stderr", "--lines")
+    assert (shown.stdout, shown.stderr) == (b"", b"err 1\nerr 2\nerr 3\n")
+    assert control("logs", sandbox, "parts", "--before=1h").stdout == b""
+    assert control("logs", sandbox, "parts", "--since=1h").stdout == b"out 1\nout 2\nout 3\n"
+    assert control("logs", sandbox, "parts", "--since=yesterday", code=2)
+    both = control("logs", sandbox).stdout
+    assert both.count(b"==> parts <==\n") >= 1 and b"out 3\n" in both
+    assert b"parts" in control("ps", sandbox, "--label=kind=parts").stdout
+    assert b"parts" not in control("ps", sandbox, "--label=kind=other").stdout
+    assert b"parts" not in control("ps", sandbox, "--state=running").stdout
+
+
+def test_terminals_are_resized_and_waited_for(control, sandbox):
+    control("run", sandbox, "--id=tty", "--tty=100x30", "--detach",
+            "stty size; read -r x; stty size; exit 5")
+    control("wait", sandbox, "tty", "--timeout=200ms", code=124)
+    control("resize", sandbox, "tty", "120x40")
+    control("resize", sandbox, "tty", "120", code=2)
+    for _ in range(2):
+        control("input", sandbox, "tty", "go\r", "--offset=0")
+    control("wait", sandbox, "tty", code=5)
+    assert control("logs", sandbox, "tty").stdout == b"30 100\r\ngo\r\n40 120\r\n"
+    assert control.json("wait", sandbox, "tty", code=5)[0]["exited"]["code"] == 5
+
+
+def test_limits_and_silence_end_commands(control, sandbox):
+    assert b"too long" in control("run", sandbox, "--idle-timeout=200ms", "sleep 100",
+                                  code=124).stderr
+    assert control("run", sandbox, "--limit-files=50", "--limit-memory=1GiB", "--kill-grace=1s",
+                   "ulimit -n -v").stdout.split()[-1] == b"1048576"
+
+
+def test_output_is_pruned(control):
+    sandbox_id = control("create").stdout.decode().strip()
+    for name in "a", "b":
+        control("run", sandbox_id, "--id=" + name, "--until-closed", "echo " + name)
+    assert control("prune", sandbox_id, "--max-commands=1").stdout.startswith(b"1 commands, ")
+    assert b"removed" in control("logs", sandbox_id, "a", code=255).stderr
+    assert control("logs", sandbox_id, "b").stdout == b"b\n"
+    control("rm", sandbox_id)

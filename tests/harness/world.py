@@ -1,8 +1,8 @@
 """A world for programs that ask the internet: two namespaces of ours, one with the addresses that
 they ask, the other for the programs, with a way to the first and nowhere else.
 
-enter() puts this process into the second one. Takes root. The machine itself is left as it is: the
-changed files of /etc are seen in the namespace only.
+enter() puts this process into the second one. Takes root. The machine itself is left as it is: what
+is changed of its files is seen in the namespace only.
 """
 
 import ctypes
@@ -30,6 +30,7 @@ SITES = {
 NAMES = {name: address for address, (names, _) in SITES.items() for name in names}
 # Every name below this one is the machine itself, as a resolver that is set up for it would have it.
 DOMAIN = "e2b.test"
+BUNDLE = "/etc/ssl/certs/ca-certificates.crt"
 
 libc = ctypes.CDLL(None, use_errno=True)
 
@@ -110,19 +111,34 @@ def make_certificates(folder):
                     "-CAcreateserial", "-out", "site.pem", "-days", "2", "-extfile", "ext"], **quiet)
 
 
-def change_etc(folder):
-    """Over /etc, here only: the resolver of that world, and who signs its certificates."""
-    run("mount", "-t", "tmpfs", "tmpfs", folder / "etc")
+def trust(certificate):
+    """Makes an authority one of those that programs in the namespace, and sandboxes, know."""
+    with open(BUNDLE, "a", encoding="ascii") as f:
+        f.write(certificate)
+
+
+def cover(path, folder):
+    """Lets a folder of the system be changed, here only."""
+    run("mount", "-t", "tmpfs", "tmpfs", folder / "changes")
     for name in ("upper", "work"):
-        (folder / "etc" / name).mkdir()
-    run("mount", "-t", "overlay", "overlay", "-o", "lowerdir=/etc,upperdir=%s,workdir=%s" % (
-        folder / "etc/upper", folder / "etc/work"), "/etc")
+        (folder / "changes" / name).mkdir()
+    run("mount", "-t", "overlay", "overlay", "-o", "lowerdir=%s,upperdir=%s,workdir=%s" % (
+        path, folder / "changes/upper", folder / "changes/work"), path)
+    run("umount", "-l", folder / "changes")
+
+
+def change_system(folder):
+    """The resolver of that world, who signs its certificates, and what E2B's image has besides."""
+    cover("/etc", folder)
     resolver = Path("/etc/resolv.conf")
     if resolver.is_symlink():
         resolver.unlink()
     resolver.write_text("nameserver 8.8.8.8\n", encoding="ascii")
-    bundle = Path("/etc/ssl/certs/ca-certificates.crt")
-    bundle.write_bytes(bundle.read_bytes() + (folder / "ca.pem").read_bytes())
+    trust((folder / "ca.pem").read_text(encoding="ascii"))
+    python = Path("/usr/bin/python")
+    if not python.exists():
+        cover("/usr", folder)
+        python.symlink_to("python3")
 
 
 def connect(pid):
@@ -141,7 +157,7 @@ def connect(pid):
 
 def enter():
     folder = Path(tempfile.mkdtemp(prefix="sandboxd-world-", dir="/tmp"))
-    (folder / "etc").mkdir()
+    (folder / "changes").mkdir()
     make_certificates(folder)
     ours, theirs = socket.socketpair()
     pid = os.fork()
@@ -157,9 +173,8 @@ def enter():
     ours.recv(1)
     unshare(CLONE_NEWNS | CLONE_NEWNET)
     run("mount", "--make-rprivate", "/")
-    change_etc(folder)
+    change_system(folder)
     connect(pid)
     ours.send(b"1")
     assert ours.recv(1), "the world outside did not start"
-    run("umount", "-l", folder / "etc")
     shutil.rmtree(folder)

@@ -32,7 +32,10 @@ from harness import programs, world  # noqa: E402
 # What a sandbox made of processes cannot do, or what takes a world outside: (suite, file, test) as
 # shell patterns, and why.
 BUILD = "builds a VM image from a template"
+TRANSFORM = "takes the VM image httpbin, reached through the internet with headers changed inside TLS"
 NOT_APPLICABLE = [
+    ("js*", "sandbox/network.test.ts", "firewall transform *", TRANSFORM),
+    ("*", "*/test_network", "test_firewall_transform_injects_headers", TRANSFORM),
     ("*published*", "*/test_connect", "test_connect_normalizes_unset_tokens",
      "mocks the inside of its own version"),
     ("js*", "template/build.test.ts", "*", BUILD),
@@ -46,6 +49,8 @@ NOT_APPLICABLE = [
     ("*", "*/template_*/methods/*", "*", BUILD),
     ("*", "*/template_*/test_tags/*", "*", BUILD),
 ]
+
+PORT = 8443  # in the world's namespace, where it is free
 
 JS_PACKAGES = ["@types/node", "@types/platform", "dotenv", "error-stack-parser-es", "msw", "vitest"]
 JS_CONFIG = """
@@ -248,6 +253,25 @@ class Python:
                 results.add(suite, name, case.get("name"), outcome, message)
 
 
+def start(data, in_world):
+    """e2b-local, and what tells the SDKs of it: in the world a domain of its own, with HTTPS, as
+    the cloud has; else its address."""
+    if not in_world:
+        local = programs.Local(data / "local")
+        return local, {"E2B_API_KEY": programs.API_KEY, "E2B_API_URL": local.url,
+                       "E2B_SANDBOX_URL": local.url}
+    domain = "%s:%d" % (world.DOMAIN, PORT)
+    local = programs.Local(data / "local", "--tls", "--domain=" + domain,
+                           listen="127.0.0.1:%d" % PORT)
+    ca = programs.run("runtime/local/e2b-local", "ca", "--pem",
+                      "--data-dir=%s" % local.data_dir)
+    assert ca.returncode == 0, ca.stderr
+    (data / "ca.pem").write_text(ca.stdout, encoding="ascii")
+    world.trust(ca.stdout)
+    return local, {"E2B_API_KEY": programs.API_KEY, "E2B_DOMAIN": domain,
+                   "NODE_EXTRA_CA_CERTS": str(data / "ca.pem"), "SSL_CERT_FILE": world.BUNDLE}
+
+
 def main():
     parser = argparse.ArgumentParser(prog="./dev suites")
     parser.add_argument("checkout", type=Path)
@@ -269,8 +293,7 @@ def main():
         world.enter()
     programs.adopt_orphans()
     data = tempfile.mkdtemp(prefix="sandboxd-suites-", dir="/tmp")
-    local = programs.Local(Path(data) / "local")
-    env = {"E2B_API_KEY": programs.API_KEY, "E2B_API_URL": local.url, "E2B_SANDBOX_URL": local.url}
+    local, env = start(Path(data), options.world)
     results = Results()
     try:
         for suite in suites:

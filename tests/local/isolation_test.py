@@ -344,7 +344,7 @@ def sleepers():
 
 
 def test_a_killed_daemon_leaves_nothing(data_dir):
-    program = programs.Local(data_dir / "killed")
+    program = programs.Local(data_dir / "killed", "--orphan-time=0")
     sandbox = Api(program.address).create()
     with sandbox.start("sleep 986"):
         program.kill()

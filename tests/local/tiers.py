@@ -18,9 +18,10 @@ class OrdinaryLocal(programs.Local):
     def __init__(self, folder, *options):
         os.chmod(folder, 0o755)
         binary = folder / "e2b-local"  # where it was built, others may not be able to look
-        shutil.copy(programs.find("runtime/local/e2b-local"), binary)
+        if not binary.exists():
+            shutil.copy(programs.find("runtime/local/e2b-local"), binary)
         data_dir = folder / "data"
-        data_dir.mkdir()
+        data_dir.mkdir(exist_ok=True)
         os.chown(data_dir, ORDINARY, ORDINARY)
         programs.Program.__init__(
             self, "e2b-local",
@@ -33,19 +34,44 @@ class OrdinaryLocal(programs.Local):
         self.envd = None
 
 
-@pytest.fixture(scope="module", params=["own", "ordinary"])
+class Place:
+    """A folder in which one e2b-local after the other is started, all by the same user."""
+
+    def __init__(self, tier):
+        if tier == "ordinary" and os.geteuid() != 0:
+            pytest.skip("the tests already run as an ordinary user")
+        self.ordinary = tier == "ordinary"
+        self.tier = "A" if os.geteuid() == 0 and not self.ordinary else "B"
+        self.folder = Path(tempfile.mkdtemp(prefix="sandboxd-test-", dir="/tmp"))
+        self.data_dir = self.folder / "data"
+        self.started = []
+
+    def start(self, *options):
+        program = OrdinaryLocal(self.folder, *options) if self.ordinary else \
+            programs.Local(self.data_dir, *options)
+        self.started.append(program)
+        assert program.ready["tier"] == self.tier
+        return program
+
+    def close(self):
+        """Also when the test did not come to its end."""
+        for program in self.started:
+            if program.process.poll() is None:
+                program.kill()
+        if (self.data_dir / "zygote.sock").exists():
+            self.start().stop()
+        left = leftovers.none_within(5, lambda: leftovers.mounts_below(self.folder))
+        assert not left, "left mounted: %s" % left
+        shutil.rmtree(self.folder)
+
+
+TIERS = ["own", "ordinary"]
+
+
+@pytest.fixture(scope="module", params=TIERS)
 def local(request):
-    if request.param == "ordinary" and os.geteuid() != 0:
-        pytest.skip("the tests already run as an ordinary user")
-    folder = Path(tempfile.mkdtemp(prefix="sandboxd-test-", dir="/tmp"))
-    if request.param == "ordinary":
-        program = OrdinaryLocal(folder)
-        assert program.ready["tier"] == "B"
-    else:
-        program = programs.Local(folder / "data")
-        assert program.ready["tier"] == ("A" if os.geteuid() == 0 else "B")
+    place = Place(request.param)
+    program = place.start()
     yield program
     program.stop()
-    left = leftovers.none_within(5, lambda: leftovers.mounts_below(folder))
-    assert not left, "left mounted: %s" % left
-    shutil.rmtree(folder)
+    place.close()

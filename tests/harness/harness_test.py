@@ -1,8 +1,11 @@
 """The harness finds what it is there to find."""
 
+import os
+import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 from harness import api, faults, follow, leftovers, programs
@@ -108,3 +111,18 @@ def test_processes_left_behind_are_found():
         for pid in leftovers.descendants(child.pid):
             subprocess.run(["kill", str(pid)], check=True)
         child.wait()
+
+
+@pytest.mark.parametrize("script", ["echo no >&2; exit 3", "exec 2>&-; sleep 0.3; exit 3",
+                                    "echo no >&2; sleep 20 & exit 3"],
+                         ids=["at once", "silent at last", "survived by a child"])
+def test_a_program_that_ends_early_is_not_waited_for(script):
+    program = programs.Program("early", ["sh", "-c", script])
+    begun = time.monotonic()
+    with pytest.raises(RuntimeError, match="early is not ready"):
+        program.wait_ready()
+    assert time.monotonic() - begun < 8
+    leftovers.reap()
+    for pid in leftovers.descendants(os.getpid()):
+        os.kill(pid, signal.SIGKILL)
+    leftovers.reap()

@@ -111,8 +111,11 @@ class Program:
         return int(self.address.rsplit(":", 1)[1])
 
     def wait_ready(self, timeout=30):
+        end = time.monotonic() + timeout
         with self._seen:
-            self._seen.wait_for(lambda: self.ready or self.process.poll() is not None, timeout)
+            # Its end is no line, and may come after its last one: to be looked for now and then.
+            while not self.ready and self.process.poll() is None and time.monotonic() < end:
+                self._seen.wait(0.05)
         if self.ready is None:
             if self.process.poll() is not None:
                 self._reader.join(5)  # or its last words may still be in the pipe

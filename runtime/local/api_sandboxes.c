@@ -13,7 +13,7 @@
 #define CLIENT_ID "6532622b" /* E2B's own constant */
 
 enum { REFRESH_MIN_S = 15, REFRESH_MAX_S = 3600, CONNECT_DEFAULT_S = 300 };
-enum { CPU_COUNT = 2, MEMORY_MB = 512, DISK_MB = 1024 }; /* the zygote's defaults */
+enum { CPU_COUNT = 2, MEMORY_MB = 1024, DISK_MB = 2048 }; /* the zygote's defaults */
 
 static void add_text(struct json_object *o, const char *key, const char *value)
 {

@@ -125,6 +125,32 @@ void e2b_set_timeout(struct e2b *e, struct e2b_op *op, const char *sandbox_id, i
 void e2b_port_url(struct e2b *e, struct e2b_op *op, const char *sandbox_id, unsigned port,
                   char **ret_url, char **ret_host, char **ret_token);
 
+/* --- the platform's log of a sandbox --- */
+
+enum { E2B_LOGS_PAGE = 1000, E2B_LOGS_MAX = 32 * 1024 * 1024 };
+
+struct e2b_logs_args {
+    bool backward;   /* the newest first, instead of from from_ms on, the oldest first */
+    int64_t from_ms; /* wall clock */
+    int limit;       /* 1..E2B_LOGS_PAGE */
+};
+
+struct e2b_log_entry {
+    int64_t time_ns; /* wall clock */
+    char *text;      /* owned; one line, UTF-8, without its newline */
+};
+
+struct e2b_logs {
+    struct e2b_log_entry *entries; /* owned */
+    size_t n_entries;
+};
+
+void e2b_logs_deinit(struct e2b_logs *l);
+
+/* One page. A sandbox that never was has an empty log. Copies args. */
+void e2b_logs(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+              const struct e2b_logs_args *args, struct e2b_logs *ret);
+
 /* --- files (in the sandbox) --- */
 
 struct e2b_file { /* borrowed until done */

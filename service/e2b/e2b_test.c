@@ -390,6 +390,44 @@ static void test_list(void **state)
     bench_close(&b);
 }
 
+static void serve_logs(struct fake_call *c, void *arg)
+{
+    if (fake_is(c, "GET", "/v2/sandboxes/iabc/logs?direction=forward&limit=1000&cursor=1500"))
+        fake_reply(c, 200, "",
+                   "{\"logs\":[{\"timestamp\":\"2026-01-01T00:00:00.5Z\",\"level\":\"info\","
+                   "\"message\":\"made\",\"fields\":{\"message\":\"made\",\"cpu\":\"2\"}},"
+                   "{\"timestamp\":\"2026-01-01T00:00:01Z\",\"message\":7,\"fields\":[]}]}");
+    else if (fake_is(c, "GET", "/v2/sandboxes/iabc/logs?direction=backward&limit=1"))
+        fake_reply(c, 200, "", "{\"logs\":[]}");
+    else
+        fake_reply(c, 200, "", "{\"logs\":[{\"timestamp\":\"soon\"}]}");
+}
+
+static void test_logs(void **state)
+{
+    struct bench b = {0};
+    struct waiter w = WAITER;
+    struct waiter w2 = WAITER;
+    struct waiter w3 = WAITER;
+    struct e2b_logs logs;
+
+    bench_open(&b, serve_logs);
+    e2b_logs(b.e2b, &w.op, "iabc", &(struct e2b_logs_args){.from_ms = 1500, .limit = 1000}, &logs);
+    check(wait_for(&w), CODE_OK, 0);
+    assert_int_equal(logs.n_entries, 2);
+    assert_string_equal(logs.entries[0].text, "info made cpu=2");
+    assert_int_equal(logs.entries[0].time_ns, INT64_C(1767225600500000000));
+    assert_string_equal(logs.entries[1].text, "");
+    e2b_logs_deinit(&logs);
+    e2b_logs(b.e2b, &w2.op, "iabc", &(struct e2b_logs_args){.backward = true, .limit = 1}, &logs);
+    check(wait_for(&w2), CODE_OK, 0);
+    assert_int_equal(logs.n_entries, 0);
+    e2b_logs(b.e2b, &w3.op, "iother", &(struct e2b_logs_args){.limit = 1}, &logs);
+    check(wait_for(&w3), CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE));
+    assert_int_equal(logs.n_entries, 0);
+    bench_close(&b);
+}
+
 static void serve_changes(struct fake_call *c, void *arg)
 {
     struct bench *b = arg;
@@ -1500,6 +1538,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_get),
         cmocka_unit_test(test_get_failures),
+        cmocka_unit_test(test_logs),
         cmocka_unit_test(test_nobody_there),
         cmocka_unit_test(test_deadline_and_cancel),
         cmocka_unit_test(test_many_at_once),

@@ -25,7 +25,7 @@
 #include "service/handlers/command_spec.h"
 #include "service/handlers/input_spec.h"
 #include "service/handlers/log_view.h"
-#include "service/handlers/not_yet.h"
+#include "service/handlers/platform_log.h"
 #include "service/handlers/recorder_result.h"
 #include "service/handlers/relay_all.h"
 #include "service/handlers/validate.h"
@@ -758,9 +758,11 @@ static bool check_logs(const Sandbox__V1__LogsRequest *r, struct log_view *ret, 
 {
     if (!validate_id("sandbox_id", r->sandbox_id, st) ||
         !validate_optional_id("command_id", r->command_id, st) ||
-        !not_yet(r->source > SANDBOX__V1__SOURCE__SOURCE_COMMANDS, "source", st) ||
         !check_view(r->encoding, r->until, st) || !log_view_read(r, ret, st))
         return false;
+    if (r->source > SANDBOX__V1__SOURCE__SOURCE_SANDBOX)
+        return status_bad_field(st, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD, "source",
+                                "source %d is not known here", (int)r->source);
     if (r->command_id[0] != '\0' && r->cursor.len > 0)
         return status_bad_field(st, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD, "cursor",
                                 "cursor is of all commands: leave command_id empty, or use "
@@ -774,6 +776,11 @@ void logs_start(struct call *c, const ProtobufCMessage *message)
     struct status st = STATUS_INIT;
     struct log_view view;
 
+    if (r->source == SANDBOX__V1__SOURCE__SOURCE_SANDBOX &&
+        validate_id("sandbox_id", r->sandbox_id, &st)) {
+        platform_log_start(c, r);
+        return;
+    }
     if (!check_logs(r, &view, &st)) {
         call_finish(c, &st);
         return;

@@ -45,6 +45,9 @@ struct call {
     uint64_t events, last_seq;
     char command_id[80];
     int heartbeats;
+    bool lines;     /* it is the platform's log: no numbers */
+    char text[256]; /* of the events, joined */
+    char cursor[64];
     Sandbox__V1__StreamState stream_state;
 };
 
@@ -101,8 +104,13 @@ static void receive(struct call *c, const uint8_t *data, size_t len)
     c->sending = true;
     if (m->command_id[0] != '\0')
         snprintf(c->command_id, sizeof(c->command_id), "%s", m->command_id);
-    for (size_t i = 0; i < m->n_events; i++)
-        assert_int_equal(m->events[i]->seq, c->last_seq + 1 + i);
+    for (size_t i = 0; i < m->n_events; i++) {
+        assert_int_equal(m->events[i]->seq, c->lines ? 0 : c->last_seq + 1 + i);
+        if (c->lines)
+            strncat(c->text, m->events[i]->text->text, sizeof(c->text) - strlen(c->text) - 1);
+    }
+    if (m->cursor.len > 0)
+        snprintf(c->cursor, sizeof(c->cursor), "%.*s", (int)m->cursor.len, m->cursor.data);
     c->events += m->n_events;
     if (m->n_events > 0)
         c->last_seq = m->last_seq;
@@ -205,6 +213,8 @@ static struct {
     int streams; /* that are not freed */
     struct e2b_output *output;
     struct e2b_sandbox *sandbox; /* asked for by e2b_get */
+    struct e2b_logs *logs;       /* asked for by e2b_logs */
+    struct e2b_logs_args logs_args;
 } e2b;
 
 static void note_start(struct e2b_op *op, const char *const *args, const uint8_t *spec,
@@ -276,6 +286,22 @@ void e2b_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const ch
     note_start(op, args, spec, ret);
 }
 
+void e2b_logs_deinit(struct e2b_logs *l)
+{
+    for (size_t i = 0; i < l->n_entries; i++)
+        free(l->entries[i].text);
+    free(l->entries);
+    *l = (struct e2b_logs){0};
+}
+
+void e2b_logs(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+              const struct e2b_logs_args *args, struct e2b_logs *ret)
+{
+    note_start(op, NULL, NULL, NULL);
+    e2b.logs = ret;
+    e2b.logs_args = *args;
+}
+
 static void play_done(enum code code, int exit_code)
 {
     struct e2b_op *op = TAKE(e2b.op);
@@ -325,6 +351,19 @@ static void play_events(uint64_t first, uint64_t last, uint64_t exit_at)
     uint8_t data[8192];
 
     play_bytes(data, make_events(data, first, last, exit_at));
+}
+
+/* A page of the platform's log: a line for each time, named by letters from first on. */
+static void play_page(char first, const int64_t *times_ms, size_t n)
+{
+    e2b.logs->entries = xcalloc(n, sizeof(struct e2b_log_entry));
+    e2b.logs->n_entries = n;
+    for (size_t i = 0; i < n; i++)
+        e2b.logs->entries[i] = (struct e2b_log_entry){
+            .time_ns = times_ms[i] * NS_PER_MS,
+            .text = xasprintf("%c", (char)(first + (char)(i % 26))),
+        };
+    play_done(CODE_OK, 0);
 }
 
 /* The follower says that its view is complete. */
@@ -673,6 +712,59 @@ static void test_kill_on_disconnect_waits_for_the_claim(void **state)
     assert_int_equal(call.verdict.code, CODE_CANCELLED);
 }
 
+static void start_platform(const char *cursor, bool follow)
+{
+    Sandbox__V1__LogsRequest r = SANDBOX__V1__LOGS_REQUEST__INIT;
+
+    r.sandbox_id = (char[]){"isandbox"};
+    r.source = SANDBOX__V1__SOURCE__SOURCE_SANDBOX;
+    r.follow = follow;
+    r.cursor = (ProtobufCBinaryData){.data = (uint8_t *)cursor, .len = strlen(cursor)};
+    call.lines = true;
+    logs_start(&call, &r.base);
+}
+
+static void test_the_platforms_log_goes_on_behind_its_cursor(void **state)
+{
+    start_platform("", true);
+    assert_int_equal(e2b.logs_args.from_ms, 0);
+    assert_false(e2b.logs_args.backward);
+    play_page('a', (const int64_t[]){10, 20, 20}, 3);
+    assert_string_equal(call.text, "a\nb\nc\n");
+    assert_string_equal(call.cursor, "20:2");
+    play_all_sent();
+    assert_null(e2b.op);
+    play_timer(); /* a second later: two more, one of the same millisecond */
+    assert_int_equal(e2b.logs_args.from_ms, 20);
+    play_page('b', (const int64_t[]){20, 20, 20, 30}, 4);
+    assert_string_equal(call.text, "a\nb\nc\nd\ne\n");
+    assert_string_equal(call.cursor, "30:1");
+    play_all_sent();
+    play_gone(CODE_CANCELLED);
+    assert_true(call.finished);
+}
+
+static void test_the_platforms_log_is_read_page_by_page(void **state)
+{
+    static int64_t times[E2B_LOGS_PAGE];
+
+    for (int i = 0; i < E2B_LOGS_PAGE; i++)
+        times[i] = 7;
+    start_platform("7:998", false);
+    play_page('a', times, E2B_LOGS_PAGE);
+    assert_string_equal(call.text, "k\nl\n"); /* lines 999 and 1000 */
+    assert_string_equal(call.cursor, "7:1000");
+    play_all_sent();
+    assert_int_equal(e2b.logs_args.from_ms, 7);
+    play_page('a', times, E2B_LOGS_PAGE); /* nothing but these: on to the next millisecond */
+    assert_int_equal(e2b.logs_args.from_ms, 8);
+    play_page('z', (const int64_t[]){9}, 1);
+    play_all_sent();
+    assert_string_equal(call.text, "k\nl\nz\n");
+    assert_true(call.finished);
+    assert_int_equal(call.verdict.code, CODE_OK);
+}
+
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -695,6 +787,8 @@ int main(void)
         TEST(test_heartbeats_tell_the_resume_point),
         TEST(test_draining_says_where_to_go_on),
         TEST(test_kill_on_disconnect_waits_for_the_claim),
+        TEST(test_the_platforms_log_goes_on_behind_its_cursor),
+        TEST(test_the_platforms_log_is_read_page_by_page),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

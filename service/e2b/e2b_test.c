@@ -422,6 +422,7 @@ static void test_logs(void **state)
     e2b_logs(b.e2b, &w2.op, "iabc", &(struct e2b_logs_args){.backward = true, .limit = 1}, &logs);
     check(wait_for(&w2), CODE_OK, 0);
     assert_int_equal(logs.n_entries, 0);
+    e2b_logs_deinit(&logs);
     e2b_logs(b.e2b, &w3.op, "iother", &(struct e2b_logs_args){.limit = 1}, &logs);
     check(wait_for(&w3), CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE));
     assert_int_equal(logs.n_entries, 0);

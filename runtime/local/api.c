@@ -49,6 +49,7 @@ static const struct endpoint endpoints[] = {
     {"GET", "/sandboxes/{id}/metrics", false, true, api_metrics},
     {"GET", "/sandboxes/{id}/logs", false, true, api_logs_v1},
     {"GET", "/sandboxes/{id}/logs", true, false, api_logs},
+    {"GET", "/templates/aliases/{id}", false, true, api_template_alias},
 };
 
 _Static_assert(sizeof(endpoints) / sizeof(endpoints[0]) <= API_ROUTES_MAX, "rates are by route");
@@ -337,8 +338,6 @@ static const char *absent(const struct http_head *h)
         const char *path; /* and all below it, of any version */
         const char *sentence;
     } services[] = {
-        /* An unknown name is looked up in good order. */
-        {"/templates/aliases", NULL},
         {"/templates", "Templates are not built here: the local runtime takes them from folders"},
         {"/volumes", "The local runtime has no volumes: they are a service of E2B's cloud"},
         {"/volumecontent", "The local runtime has no volumes: they are a service of E2B's cloud"},

@@ -25,6 +25,7 @@ api_handler api_create, api_list_v1, api_list, api_get, api_connect, api_delete,
     api_refresh, api_network, api_missing_part;
 api_handler api_metrics, api_metrics_of_many; /* api_metrics.c */
 api_handler api_logs_v1, api_logs;            /* api_logs.c */
+api_handler api_template_alias;               /* api_templates.c */
 
 /* Ends the exchange with E2B's error body. */
 void api_error(struct http_exchange *x, int status, const char *fmt, ...)

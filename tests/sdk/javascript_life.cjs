@@ -48,11 +48,13 @@ async function end(sandbox, Sandbox) {
   await assert.rejects(sandbox.commands.run('true'), SandboxError)
 }
 
-// What else E2B's cloud serves is refused with a sentence.
+// What else E2B's cloud serves is looked up, or refused with a sentence.
 async function services() {
   const client = new e2b.E2B({ apiKey: process.env.E2B_API_KEY })
   assert.deepEqual(Object.keys(client).sort(), ['Sandbox', 'Secret', 'Template', 'Volume'])
   assert(await (await client.Sandbox.create({ timeoutMs: 60_000 })).kill())
+  assert(await client.Template.exists('base'))
+  assert.equal(await client.Template.exists('no-such-template'), false)
   await assert.rejects(client.Template.build(e2b.Template().fromBaseImage(), 'mine'), /not built here/)
   await assert.rejects(client.Volume.create('v'), /no volumes/)
   await assert.rejects(client.Secret.create('s', 'value'), /no secrets/)

@@ -221,13 +221,14 @@ async def metrics(sdk):
 
 
 async def services(sdk):
-    """What else E2B's cloud serves is refused with a sentence."""
+    """What else E2B's cloud serves is looked up, or refused with a sentence."""
     client = e2b.E2B(api_key=os.environ["E2B_API_KEY"])
     names = {"Sandbox", "Template", "Volume", "Secret"}
     assert set(vars(client)) == names | {"Async" + name for name in names}
     template, volume, secret = (sdk.service(client, name) for name in ("Template", "Volume", "Secret"))
     made = await sdk.service(client, "Sandbox").create(timeout=60)
     assert await made.kill()
+    assert await template.exists("base") and not await template.exists("no-such-template")
     for refused, call in (
             ("not built here", lambda: template.build(e2b.Template().from_base_image(), "mine")),
             ("no volumes", lambda: volume.create("v")),

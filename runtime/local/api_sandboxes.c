@@ -13,7 +13,7 @@
 #define CLIENT_ID "6532622b" /* E2B's own constant */
 
 enum { REFRESH_MIN_S = 15, REFRESH_MAX_S = 3600, CONNECT_DEFAULT_S = 300 };
-enum { CPU_COUNT = 2, MEMORY_MB = 1024, DISK_MB = 2048 }; /* the zygote's defaults */
+enum { MB = 1 << 20 };
 
 static void add_text(struct json_object *o, const char *key, const char *value)
 {
@@ -59,14 +59,15 @@ static struct json_object *listed_json(const struct sandbox *s)
 {
     struct json_object *o = json_object_new_object();
     struct json_object *metadata = json_object_new_object();
+    const struct zygote_limits limits = zygote_limits(&s->daemon->config.limits);
 
     add_identity(o, s);
     add_time(o, "startedAt", s->start_ns);
     add_time(o, "endAt", s->end_ns);
     add_text(o, "state", "running");
-    json_object_object_add(o, "cpuCount", json_object_new_int(CPU_COUNT));
-    json_object_object_add(o, "memoryMB", json_object_new_int(MEMORY_MB));
-    json_object_object_add(o, "diskSizeMB", json_object_new_int(DISK_MB));
+    json_object_object_add(o, "cpuCount", json_object_new_int64((limits.cpu_millis + 999) / 1000));
+    json_object_object_add(o, "memoryMB", json_object_new_int64(limits.memory_bytes / MB));
+    json_object_object_add(o, "diskSizeMB", json_object_new_int64(limits.disk_bytes / MB));
     for (size_t i = 0; i < s->metadata.n; i++)
         add_text(metadata, s->metadata.items[i].name, s->metadata.items[i].value);
     json_object_object_add(o, "metadata", metadata);

@@ -208,6 +208,7 @@ static void create_in_zygote(struct task *task)
         .envs = envs,
         .n_envs = c->envs.n,
         .access_token = s->access_token[0] != '\0' ? s->access_token : NULL,
+        .limits = c->daemon->config.limits,
         .life = {.record = buf_data(&c->record),
                  .record_len = buf_len(&c->record),
                  .deadline_ns = c->began_ns + c->lifetime_ns},

@@ -29,6 +29,7 @@ struct daemon_config {
     const char *domain;   /* NULL: localhost; once it serves: none is told to clients */
     int64_t max_lifetime_ms;
     int64_t max_sandboxes;
+    struct zygote_limits limits;       /* of each sandbox; 0: the default */
     int64_t rate_limit;                /* requests per second and route; 0: any number */
     bool tls;                          /* HTTPS too, on the same port */
     const char *name_servers;          /* of egress_resolver_new() */

@@ -11,6 +11,7 @@
 #include "runtime/local/api.h"
 #include "runtime/local/edge.h"
 #include "runtime/local/observer.h"
+#include "runtime/local/oom_score.h"
 #include "runtime/local/proxy.h"
 #include "runtime/local/signature.h"
 #include "runtime/local/stream.h"
@@ -54,6 +55,26 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
          "localhost and the port of --listen. Empty: none is told."},
         {"max-lifetime", 0, NULL, OPTION_DURATION, &c->max_lifetime_ms, "DURATION",
          "The longest a sandbox may live. Default: 24h.", .min = 1000, .max = INT64_C(2592000000)},
+        {"memory", 0, "E2B_LOCAL_MEMORY", OPTION_SIZE, &c->limits.memory_bytes, "SIZE",
+         "Memory of a sandbox; what it writes to files counts on top, up to --disk. Where there "
+         "are no control groups: of each of its processes. Default: 1GiB.",
+         .min = 16 << 20, .max = INT64_C(1) << 50},
+        {"disk", 0, "E2B_LOCAL_DISK", OPTION_SIZE, &c->limits.disk_bytes, "SIZE",
+         "How much a sandbox may write to files. Default: 2GiB.", .min = 1 << 20,
+         .max = INT64_C(1) << 50},
+        {"inodes", 0, NULL, OPTION_INT, &c->limits.files, "N",
+         "How many files and directories a sandbox may make. Default: 200000.", .min = 1000,
+         .max = INT64_C(1) << 40},
+        {"pids", 0, NULL, OPTION_INT, &c->limits.pids, "N",
+         "How many processes and threads a sandbox may have. Default: 512.", .min = 16,
+         .max = 4 << 20},
+        {"cpu", 0, NULL, OPTION_INT, &c->limits.cpu_millis, "N",
+         "CPU time of a sandbox, in thousandths of a core. Default: 2000.", .min = 10,
+         .max = 1000000},
+        {"open-files", 0, NULL, OPTION_INT, &c->limits.open_files, "N",
+         "How many files a process of a sandbox may have open. Default: its share of half of what "
+         "the machine may have open, 4096 to 65536.",
+         .min = 64, .max = 1 << 30},
         {"max-sandboxes", 0, NULL, OPTION_INT, &c->max_sandboxes, "N",
          "How many sandboxes there may be at a time. Default: 200.", .min = 1, .max = 100000},
         {"orphan-time", 0, "E2B_LOCAL_ORPHAN_TIME", OPTION_DURATION, &c->orphan_ms, "DURATION",
@@ -236,6 +257,7 @@ static bool run(struct daemon *d, struct status *st)
     if (!ok)
         return false;
     raise_descriptor_limit();
+    oom_score_set(0, OOM_SCORE_OURS);
     signal(SIGPIPE, SIG_IGN); /* a log that nobody reads any more */
     registry_init(&d->registry);
     list_init(&d->keyed);

@@ -10,10 +10,12 @@
 
 static void add_controllers(struct buf *text, const struct sandbox_cgroups *cgroups)
 {
-    static const char *const what[CONTROLLERS] = {"memory", "processes", "CPU time"};
+    static const char *const what[CONTROLLERS] = {[CONTROLLER_MEMORY] = "memory",
+                                                  [CONTROLLER_PIDS] = "processes",
+                                                  [CONTROLLER_CPU] = "CPU time"};
 
     for (int i = 0; i < CONTROLLERS; i++)
-        if (cgroups->controller[i].version)
+        if (what[i] && cgroups->controller[i].version)
             buf_printf(text, ", %s (cgroup v%d)", what[i], cgroups->controller[i].version);
 }
 

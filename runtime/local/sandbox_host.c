@@ -159,20 +159,3 @@ void sandbox_host_deinit(struct sandbox_host *host)
     free(host->filter.filter);
     host->filter.filter = NULL;
 }
-
-struct zygote_limits sandbox_limits(const struct zygote_limits *wanted)
-{
-    struct zygote_limits limits = *wanted;
-
-    if (limits.memory_bytes <= 0)
-        limits.memory_bytes = INT64_C(1) << 30;
-    if (limits.disk_bytes <= 0)
-        limits.disk_bytes = INT64_C(2) << 30;
-    if (limits.files <= 0)
-        limits.files = 200000;
-    if (limits.pids <= 0)
-        limits.pids = 512;
-    if (limits.cpu_millis <= 0)
-        limits.cpu_millis = 2000;
-    return limits;
-}

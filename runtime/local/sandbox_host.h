@@ -52,6 +52,3 @@ void sandbox_host_deinit(struct sandbox_host *host);
 
 /* One line for people: what is enforced and how. */
 void sandbox_host_describe(const struct sandbox_host *host, char *to, size_t size);
-
-/* Fills the fields that are 0. */
-struct zygote_limits sandbox_limits(const struct zygote_limits *wanted);

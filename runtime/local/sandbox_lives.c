@@ -336,7 +336,7 @@ struct sandbox *sandbox_lives_create(struct sandbox_lives *l, const char *id,
                                      const struct zygote_limits *limits, int config_fd,
                                      int files_fd, struct status *st)
 {
-    struct zygote_limits given = sandbox_limits(limits);
+    struct zygote_limits given = zygote_limits(limits);
     int64_t began_ns = clock_boottime_ns();
     struct sandbox *s;
 

@@ -116,7 +116,9 @@ static void set_limits(const struct sandbox_inside *in)
     const struct sandbox_cgroups *cgroups = &in->host->cgroups;
 
     limit(RLIMIT_CORE, 0, "forbid core files");
+    /* Not more than the zygote had before it raised its own. */
     must(setrlimit(RLIMIT_NOFILE, &in->host->files) == 0, "limit open files");
+    limit(RLIMIT_NOFILE, (rlim_t)in->limits.open_files, "limit open files");
     /* Counted per user namespace since Linux 5.14; a group counts better where there is one. */
     if (!cgroups->controller[CONTROLLER_PIDS].version)
         limit(RLIMIT_NPROC, (rlim_t)in->limits.pids, "limit the number of processes");

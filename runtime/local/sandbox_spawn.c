@@ -10,6 +10,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "runtime/local/oom_score.h"
 #include "runtime/local/sandbox_ids.h"
 #include "runtime/local/sandbox_setup.h"
 #include "runtime/local/sandbox_tree.h"
@@ -43,18 +44,6 @@ static int listen_at(const char *id, const char *name, int type)
         chmod(address.sun_path, 0600) < 0 || listen(fd, 4096) < 0)
         return -1;
     return take_fd(&fd);
-}
-
-/* Only root may make a process less likely to be chosen when memory runs out. */
-static void prefer_alive(pid_t pid)
-{
-    char path[64];
-    AUTO_CLOSE int fd = -1;
-
-    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)pid);
-    fd = open(path, O_WRONLY | O_CLOEXEC);
-    if (fd >= 0 && write(fd, "-900", 4) != 4)
-        return;
 }
 
 /* What can be done about it, for the failures that a machine's setup causes. */
@@ -146,8 +135,7 @@ static bool let_go(const struct sandbox_host *host, const struct sandbox *sandbo
 
         return set_failure(st, &failure);
     }
-    if (host->tier == ZYGOTE_TIER_A)
-        prefer_alive(sandbox->pid);
+    oom_score_set(sandbox->pid, OOM_SCORE_SANDBOX); /* only root may, and only root had less */
     if (send(sandbox->sync_fd, "", 1, MSG_NOSIGNAL) != 1)
         return status_set(st, CODE_INTERNAL, 0, "the sandbox's first process ended at once");
     return true;

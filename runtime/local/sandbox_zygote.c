@@ -7,6 +7,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
+#include "runtime/local/oom_score.h"
 #include "runtime/local/sandbox_desk.h"
 #include "runtime/local/sandbox_tree.h"
 
@@ -80,7 +81,7 @@ static bool probe(struct sandbox_host *host, struct status *st)
 {
     static const char config[] = "id=probe\0template=probe";
     const struct zygote_limits none = {0};
-    struct zygote_limits limits = sandbox_limits(&none);
+    struct zygote_limits limits = zygote_limits(&none);
     AUTO_CLOSE int config_fd = memfd_create("config", MFD_CLOEXEC);
     struct sandbox *sandbox;
     bool serves;
@@ -227,6 +228,7 @@ _Noreturn void sandbox_zygote_run(const struct zygote_process *process)
     prctl(PR_SET_NAME, "e2b-zygote");
     log_fd = leave_descriptors(process);
     raise_descriptor_limit(&s.files);
+    oom_score_set(0, OOM_SCORE_OURS);
     if (!enter_data_dir(process->data_dir, &hello.status) || !choose_tier(&s, process, &hello) ||
         !open_desk(&s, process, log_fd, &hello)) {
         sandbox_host_deinit(&s.host);

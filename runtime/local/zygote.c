@@ -348,7 +348,7 @@ bool zygote_dial_path(const struct zygote *z, const char *id, char *to, size_t s
 static int make_config(const struct zygote *z, const struct zygote_spec *spec)
 {
     AUTO(buf_deinit) struct buf text = BUF_INIT(AGENT_CONFIG_MAX);
-    struct zygote_limits limits = sandbox_limits(&spec->limits);
+    struct zygote_limits limits = zygote_limits(&spec->limits);
     bool fits =
         buf_printf(&text, "id=%s%c", spec->id, 0) &&
         buf_printf(&text, "template=%s%c", spec->template_id ? spec->template_id : "", 0) &&

@@ -55,7 +55,11 @@ struct zygote_limits {
     int64_t files;        /* 200,000; its inodes */
     int64_t pids;         /* 512 */
     int64_t cpu_millis;   /* 2000; CPU time per second, in thousandths (tier B: not limited) */
+    int64_t open_files;   /* of each process; what the machine has to share, 4096 to 65536 */
 };
+
+/* With the defaults filled in. */
+struct zygote_limits zygote_limits(const struct zygote_limits *wanted);
 
 struct zygote_env {
     const char *name;

@@ -13,7 +13,7 @@
 
 #include <sys/types.h>
 
-enum { ZYGOTE_PROTOCOL = 2 };
+enum { ZYGOTE_PROTOCOL = 3 };
 
 /* The name of the zygote's socket in the data directory. */
 #define ZYGOTE_SOCKET "zygote.sock"

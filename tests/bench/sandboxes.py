@@ -183,10 +183,21 @@ def census(local):
                                    files=folders)
 
 
+def at_rest(local, seconds=20):
+    """The census once nothing comes or goes any more."""
+    end = time.monotonic() + seconds
+    last = None
+    while (now := census(local)) != last and time.monotonic() < end:
+        last = now
+        leftovers.reap()
+        time.sleep(0.3)
+    return now
+
+
 def many(local, count=500, workers=8):
     """As many sandboxes at once: the seconds it takes, the memory of each, and what there was
     before, while they lived, and after they were deleted."""
-    begin_census = census(local)
+    begin_census = at_rest(local)
     before = (-available(), *memory_of(leftovers.descendants(os.getpid())))
     made, failures, lock = [], [], threading.Lock()
 
@@ -229,8 +240,4 @@ def many(local, count=500, workers=8):
     each = [(b - a) / count for a, b in zip(before, now)]
     seconds["a command in each"] = in_turns(lambda client, s: client.start(s), made)
     seconds["delete"] = in_turns(lambda client, s: client.delete(s), made)
-    end = time.monotonic() + 20
-    while (end_census := census(local)) != begin_census and time.monotonic() < end:
-        leftovers.reap()
-        time.sleep(0.05)
-    return seconds, each, begin_census, full_census, end_census
+    return seconds, each, begin_census, full_census, at_rest(local)

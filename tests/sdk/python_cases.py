@@ -13,10 +13,11 @@ import urllib.request
 from datetime import datetime, timezone
 
 from e2b import (
-    CommandExitException, FileNotFoundException, FileType, FilesystemEventType, NotFoundException,
-    PtySize, SandboxException, TimeoutException,
+    AuthenticationException, CommandExitException, FileNotFoundException, FileType,
+    FilesystemEventType, NotFoundException, PtySize, SandboxException, TimeoutException,
 )
 
+TIER = os.environ["E2B_LOCAL_TIER"]
 ADDRESS = os.environ["E2B_API_URL"].removeprefix("http://")
 
 
@@ -61,7 +62,11 @@ async def run(sdk, sandbox):
     failed = await raises(CommandExitException, sandbox.commands.run, "echo no; exit 3")
     assert (failed.exit_code, failed.stdout) == (3, "no\n")
     await raises(TimeoutException, sandbox.commands.run, "sleep 100", timeout=0.3)
-    assert (await sandbox.commands.run("id -un", user="root")).stdout == "root\n"
+    if TIER == "A":
+        assert (await sandbox.commands.run("id -un", user="root")).stdout == "root\n"
+    else:
+        refused = await raises(AuthenticationException, sandbox.commands.run, "true", user="root")
+        assert "'root' is not to be had" in str(refused)
 
 
 async def background(sdk, sandbox):

@@ -7,14 +7,16 @@ that a new version brings fails here until it is driven or excused by name.
 import os
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from harness import programs
+from local.tiers import OrdinaryLocal
 
 
 def drive(local, command, **env):
     env = {**os.environ, "E2B_API_KEY": programs.API_KEY, "E2B_API_URL": local.url,
-           "E2B_SANDBOX_URL": local.url, **env}
+           "E2B_SANDBOX_URL": local.url, "E2B_LOCAL_TIER": local.ready["tier"], **env}
     done = subprocess.run(command, env=env, capture_output=True, timeout=100, check=False,
                           encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr + local.tail()
@@ -26,6 +28,18 @@ def test_python(local, flavour):
     if not os.path.exists(python):
         pytest.skip("SANDBOXD_TEST_E2B_PYTHON does not name a Python that has E2B's SDK")
     drive(local, [python, programs.find("tests/sdk/python_driver.py"), flavour])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="the other tests run as an ordinary user already")
+def test_python_where_an_ordinary_user_runs_it(data_dir):
+    folder = Path(data_dir) / "ordinary"
+    folder.mkdir()
+    os.chmod(data_dir, 0o755)
+    local = OrdinaryLocal(folder)
+    try:
+        test_python(local, "sync")
+    finally:
+        local.stop()
 
 
 def test_javascript(local):

@@ -36,7 +36,9 @@ struct observer {
     struct loop_timer begin; /* connects */
     struct loop_timer turn;  /* reads on */
     size_t left;             /* of this turn */
-    int64_t heard_ns;        /* when the newest event that was told happened */
+    int32_t cpus;            /* of the sandbox */
+    int64_t heard_ns;        /* when the newest event that was told happened, */
+    int64_t known_ns;        /* and that of earlier connections: what it tells again */
 };
 
 /* ---- what is told ---- */
@@ -57,7 +59,7 @@ static const char *text(const struct json_object *o, const char *key)
     return json_object_is_type(v, json_type_string) ? json_object_get_string(v) : NULL;
 }
 
-static void take_metrics(struct history *h, const struct json_object *o)
+static void take_metrics(struct history *h, const struct json_object *o, int32_t cpus)
 {
     struct sample sample = {
         .at_s = number(o, "ts"),
@@ -72,7 +74,12 @@ static void take_metrics(struct history *h, const struct json_object *o)
 
     json_object_object_get_ex(o, "cpu_used_pct", &percent);
     sample.cpu_percent = json_object_get_double(percent);
-    if (sample.at_s > 0 && sample.cpu_percent >= 0)
+    /* It counts the machine's CPUs, of which the sandbox may have fewer. */
+    if (sample.cpus > cpus) {
+        sample.cpu_percent *= (double)sample.cpus / cpus;
+        sample.cpus = cpus;
+    }
+    if (sample.at_s > 0 && sample.cpus > 0 && sample.cpu_percent >= 0)
         series_add(&h->series, &sample);
 }
 
@@ -97,32 +104,26 @@ static void take_event(struct history *h, const struct json_object *o, const cha
     logbook_add(&h->log, number(o, "time_ns"), level, message, fields, n);
 }
 
-/* Returns when the event happened; 0 for what is none. */
-static int64_t take_line(struct history *h, const char *line, size_t len, int64_t heard_ns)
+static void take_line(struct observer *o, const char *line, size_t len)
 {
+    struct history *h = o->sandbox->history;
     struct json_tokener *tokener = json_tokener_new();
-    struct json_object *o, *metrics = NULL;
-    int64_t time_ns = 0;
+    struct json_object *object, *metrics = NULL;
+    int64_t time_ns;
 
     json_tokener_set_flags(tokener, JSON_TOKENER_STRICT | JSON_TOKENER_VALIDATE_UTF8);
-    o = json_tokener_parse_ex(tokener, line, (int)len);
-    if (json_object_is_type(o, json_type_object)) {
-        if (json_object_object_get_ex(o, "metrics", &metrics))
-            take_metrics(h, metrics);
-        else if (text(o, "message") != NULL)
-            time_ns = number(o, "time_ns");
-        /* After a reconnection it tells again what we know. */
-        if (time_ns > heard_ns)
-            take_event(h, o, text(o, "message"));
+    object = json_tokener_parse_ex(tokener, line, (int)len);
+    if (json_object_is_type(object, json_type_object)) {
+        time_ns = number(object, "time_ns");
+        if (json_object_object_get_ex(object, "metrics", &metrics))
+            take_metrics(h, metrics, o->cpus);
+        else if (text(object, "message") != NULL && time_ns > o->known_ns)
+            take_event(h, object, text(object, "message"));
+        if (time_ns > o->heard_ns)
+            o->heard_ns = time_ns;
     }
-    json_object_put(o);
+    json_object_put(object);
     json_tokener_free(tokener);
-    return time_ns;
-}
-
-void observer_take_line(struct history *h, const char *line, size_t len)
-{
-    take_line(h, line, len, 0);
 }
 
 /* ---- how it is told ---- */
@@ -141,7 +142,6 @@ static void take_body(struct observer *o, const uint8_t *data, size_t len)
     while (len > 0) {
         const uint8_t *end = memchr(data, '\n', len);
         size_t n = end != NULL ? (size_t)(end - data) : len;
-        int64_t time_ns;
 
         if (!buf_append(&o->line, data, n))
             buf_clear(&o->line); /* too long to be one of ours: its rest is no JSON */
@@ -151,9 +151,7 @@ static void take_body(struct observer *o, const uint8_t *data, size_t len)
             return;
         data++;
         len--;
-        time_ns = take_line(o->sandbox->history, buf_str(&o->line), buf_len(&o->line), o->heard_ns);
-        if (time_ns > o->heard_ns)
-            o->heard_ns = time_ns;
+        take_line(o, buf_str(&o->line), buf_len(&o->line));
         buf_clear(&o->line);
     }
 }
@@ -218,6 +216,7 @@ static void on_begin(struct loop_timer *timer)
     }
     stream_open(&o->up, &o->daemon->loop, fd);
     o->left = TURN_BYTES;
+    o->known_ns = o->heard_ns;
     buf_printf(&request, "GET /events HTTP/1.1\r\nHost: localhost\r\n");
     if (o->sandbox->access_token[0] != '\0')
         buf_printf(&request, "X-Access-Token: %s\r\n", o->sandbox->access_token);
@@ -233,6 +232,7 @@ struct observer *observer_start(struct daemon *d, struct sandbox *s)
     *o = (struct observer){
         .daemon = d,
         .sandbox = s,
+        .cpus = (int32_t)((zygote_limits(&d->config.limits).cpu_millis + 999) / 1000),
         .up = {.readable = on_readable},
         .line = BUF_INIT(EVENT_MAX),
         .begin.fire = on_begin,

@@ -11,6 +11,3 @@ struct observer;
 /* Begins shortly after, so that a new sandbox serves its first command before. */
 struct observer *observer_start(struct daemon *d, struct sandbox *s);
 void observer_stop(struct observer *o); /* NULL is fine */
-
-/* Takes in one line of what an agent says; what makes no sense is left out. For tests. */
-void observer_take_line(struct history *h, const char *line, size_t len);

@@ -7,6 +7,7 @@ import socket
 import struct
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
 
@@ -195,6 +196,50 @@ def test_deadlines_are_met_without_a_server(place):
     assert follow(stays, local).health() == 204
     assert follow(ends[0], local).get().status == 404
     local.stop()
+
+
+def test_a_server_that_hangs_misses_nothing(place):
+    """What is told to it does not fit into its connection; it hears of everything afterwards."""
+    local = place.start()
+    api = Api(local.address)
+    stays = api.create(timeout=60)
+    with ThreadPoolExecutor(8) as pool:
+        ends = list(pool.map(lambda _: api.create(timeout=4), range(110)))
+    local.process.send_signal(signal.SIGSTOP)
+    assert not leftovers.none_within(20, lambda: [s for s in ends if folder_of(place, s).exists()])
+    local.process.send_signal(signal.SIGCONT)
+    programs.wait_until(lambda: [s["sandboxID"] for s in listed(api)] == [stays.id], 10, "the news")
+    assert stays.health() == 204
+    assert api.create().run("true")[0] == 0
+    local.stop()
+
+
+def test_what_nobody_was_told_of_is_gone(place):
+    """Killed while it makes sandboxes: what there is is known, and what is known is there."""
+    local = place.start()
+    api = Api(local.address)
+
+    def create(_):
+        try:
+            return api.create(timeout=60).id
+        except OSError:
+            return None
+    with ThreadPoolExecutor(16) as pool:
+        made = [pool.submit(create, n) for n in range(64)]
+        programs.wait_until(lambda: sum(m.done() for m in made) > 8, 20, "some sandboxes")
+        local.kill()
+        made = {m.result() for m in made}
+    local = place.start()
+    found = {s["sandboxID"] for s in Api(local.address).call("GET", "/sandboxes").json}
+    assert made - {None} <= found and None in made
+    assert not leftovers.none_within(
+        10, lambda: set(os.listdir(place.data_dir / "sandboxes")) - found)
+    for sandbox in found:
+        answer = Api(local.address).request("GET", "/health", headers={
+            "E2b-Sandbox-Id": sandbox, "E2b-Sandbox-Port": "49983"})
+        assert answer.status == 204
+    local.stop()
+    assert_nothing_left(place)
 
 
 def test_without_a_server_all_ends_in_time(place):

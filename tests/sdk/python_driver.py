@@ -78,8 +78,8 @@ ON_ONE_SANDBOX = [
     python_cases.write_and_read, python_cases.tree, python_cases.watch, python_cases.urls,
     python_cases.ports, python_cases.git, python_life.create_and_list,
     python_life.end]
-ALONE = [python_life.services, python_life.idempotency, python_life.pause, python_life.lifecycle, python_life.snapshots,
-         python_life.network, python_life.metrics]
+ALONE = [python_life.services, python_life.idempotency, python_life.pause, python_life.lifecycle,
+         python_life.snapshots, python_life.network, python_life.metrics]
 
 
 # What the runtime does not serve yet; while there is any, methods that never ran are no failure.

@@ -34,7 +34,8 @@ async def create_and_list(sdk, sandbox):
         started_after=info.started_at))).next_items()
     assert [s.sandbox_id for s in found] == [two.sandbox_id]
 
-    oldest = await sdk.Sandbox.list(SandboxQuery(started_after=info.started_at), limit=1, order="asc")
+    oldest = await sdk.Sandbox.list(
+        SandboxQuery(started_after=info.started_at), limit=1, order="asc")
     assert [s.sandbox_id for s in await oldest.next_items()] == [sandbox.sandbox_id]
     assert oldest.has_next
     rest = await sdk.Sandbox.list(SandboxQuery(started_after=info.started_at), limit=1, order="asc",
@@ -216,7 +217,8 @@ async def metrics(sdk):
     assert abs((measured[0].timestamp - begin).total_seconds()) < 60
     later = datetime.now(timezone.utc) + timedelta(seconds=5)
     assert await sdk.Sandbox.get_metrics(sandbox.sandbox_id, start=begin, end=later)
-    assert not await sandbox.get_metrics(start=begin - timedelta(minutes=9), end=begin - timedelta(minutes=1))
+    assert not await sandbox.get_metrics(
+        start=begin - timedelta(minutes=9), end=begin - timedelta(minutes=1))
     await sandbox.kill()
 
 

@@ -7,7 +7,8 @@ suites need is installed there. Files whose tests speak to a mock run without a 
 expect the default addresses.
 
 With --published, the tests that speak to a backend use the published packages, as the suites are
-older than those. With --world (as root), what they ask of the internet is answered by a namespace beside them.
+older than those. With --world (as root), what they ask of the internet is answered by a namespace
+beside them, and e2b-local has a domain with HTTPS.
 
 Exits with 1 when a test failed that NOT_APPLICABLE does not name.
 """
@@ -167,7 +168,8 @@ class Javascript:
             speaks = (JS_BACKEND.search(path.read_text(encoding="utf-8")) or
                       name in JS_BACKEND_TOO) and name not in JS_MOCKED
             (backend if speaks else mocked).append("tests/" + name)
-        self._vitest("js published" if self.published else "js", backend, {**env, "SUITE_PUBLISHED": self.published}, results)
+        self._vitest("js published" if self.published else "js", backend,
+                     {**env, "SUITE_PUBLISHED": self.published}, results)
         if not self.published:
             self._vitest("js mocked", mocked, {"E2B_API_KEY": programs.API_KEY}, results)
 

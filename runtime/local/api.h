@@ -22,7 +22,10 @@ struct api_call {
 typedef void api_handler(const struct api_call *call);
 
 api_handler api_create, api_list_v1, api_list, api_get, api_connect, api_delete, api_timeout,
-    api_refresh, api_network, api_missing_part;
+    api_refresh, api_network;
+api_handler api_pause, api_resume;                      /* api_pause.c, and connect */
+api_handler api_snapshot, api_list_snapshots, api_fork; /* api_snapshots.c */
+api_handler api_delete_template;
 api_handler api_metrics, api_metrics_of_many; /* api_metrics.c */
 api_handler api_logs_v1, api_logs;            /* api_logs.c */
 api_handler api_template_alias;               /* api_templates.c */
@@ -46,6 +49,16 @@ void api_reply_kept(const struct api_call *call, int status, struct json_object 
 
 /* The sandbox of the call; answered with 400 or 404, and NULL, when there is none. */
 struct sandbox *api_sandbox(const struct api_call *call);
+
+/* Whether it runs; answered with 409 when it is paused. */
+bool api_is_running(const struct api_call *call, const struct sandbox *s);
+/* The same, and nothing goes on with it: with 409 when something does. */
+bool api_is_idle(const struct api_call *call, const struct sandbox *s);
+/* A whole number of seconds of the body. False: answered with 400. */
+bool api_body_number(const struct api_call *call, const char *key, bool required, int64_t min,
+                     int64_t missing, int64_t *ret);
+/* A timeout that is no longer than a sandbox may live. False: answered with 400. */
+bool api_timeout_fits(const struct api_call *call, int64_t timeout_s);
 
 /* Whether the id of the call is one at all; answered with 400 when not. */
 bool api_check_id(const struct api_call *call);

@@ -80,12 +80,28 @@ static bool read_envs(const struct json_object *body, struct pairs *ret, struct 
     return true;
 }
 
-static bool check_template(const struct json_object *body, struct status *st)
+/* A snapshot may be named as a template. */
+static bool is_snapshot(const struct api_call *call, const char *reference,
+                        struct sandbox_request *r)
 {
-    struct json_object *v = field(body, "templateID");
+    const struct snapshot *s = snapshots_find(&call->daemon->snapshots, reference);
+
+    if (s == NULL)
+        return false;
+    r->from = xstrdup(s->name);
+    r->template_id = xstrdup(s->label[0] != '\0' ? s->label : s->name);
+    return true;
+}
+
+static bool check_template(const struct api_call *call, struct sandbox_request *r,
+                           struct status *st)
+{
+    struct json_object *v = field(call->body, "templateID");
 
     if (v == NULL || !json_object_is_type(v, json_type_string) || has_nul(v))
         return bad(st, "templateID", "is required and must be a string");
+    if (is_snapshot(call, json_object_get_string(v), r))
+        return true;
     switch (template_find(json_object_get_string(v))) {
     case TEMPLATE_BASE:
         return true;
@@ -116,11 +132,6 @@ static bool read_timeout(const struct api_call *call, int64_t *ret, struct statu
     return true;
 }
 
-static bool is_true(struct json_object *v)
-{
-    return json_object_is_type(v, json_type_boolean) && json_object_get_boolean(v);
-}
-
 static bool is_empty(struct json_object *v)
 {
     if (json_object_is_type(v, json_type_array))
@@ -142,14 +153,27 @@ static bool read_network(const struct json_object *body, struct sandbox_request 
     return true;
 }
 
-/* What is not looked at here: mcp, whose gateway SDKs start with a command; autoPauseMemory, which
-   says how to pause. */
+static bool read_lifecycle(const struct json_object *body, struct sandbox_request *r,
+                           struct status *st)
+{
+    struct json_object *resume = field(body, "autoResume");
+
+    if (!read_bool(body, "autoPause", false, &r->auto_pause, st) ||
+        !read_bool(body, "autoPauseMemory", true, &r->keeps_memory, st))
+        return false;
+    if (resume != NULL && !json_object_is_type(resume, json_type_object))
+        return bad(st, "autoResume", "must be an object");
+    if (resume != NULL && !read_bool(resume, "enabled", false, &r->auto_resume, st))
+        return false;
+    if (!r->keeps_memory && r->auto_resume)
+        return bad(st, "autoPauseMemory",
+                   "must be true with autoResume: what has only files left is resumed by connect");
+    return true;
+}
+
+/* What is not looked at here: mcp, whose gateway SDKs start with a command. */
 static bool check_supported(const struct json_object *body, struct status *st)
 {
-    if (is_true(field(body, "autoPause")))
-        return unsupported(st, "pausing, so no autoPause");
-    if (is_true(field(field(body, "autoResume"), "enabled")))
-        return unsupported(st, "pausing, so no autoResume");
     if (!is_empty(field(body, "iam")))
         return unsupported(st, "iam");
     if (!is_empty(field(body, "volumeMounts")))
@@ -162,12 +186,12 @@ static bool read_request(const struct api_call *call, struct sandbox_request *r,
     if (call->body == NULL)
         return status_set(st, CODE_INVALID_ARGUMENT, 0,
                           "validation error: the body must be a JSON object");
-    if (!check_template(call->body, st) || !read_timeout(call, &r->timeout_s, st) ||
+    if (!check_template(call, r, st) || !read_timeout(call, &r->timeout_s, st) ||
         !read_pairs(call->body, "metadata", &r->metadata, st) ||
         !read_envs(call->body, &r->envs, st) ||
         !read_bool(call->body, "secure", false, &r->secure, st) ||
         !read_bool(call->body, "allow_internet_access", true, &r->internet, st) ||
-        !check_supported(call->body, st))
+        !read_lifecycle(call->body, r, st) || !check_supported(call->body, st))
         return false;
     r->secure = r->secure || call->v2;
     return read_network(call->body, r, st);

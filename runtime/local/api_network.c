@@ -30,7 +30,7 @@ void api_network(const struct api_call *call)
     struct status st = STATUS_INIT;
     bool internet;
 
-    if (s == NULL)
+    if (s == NULL || !api_is_running(call, s))
         return;
     if (!read_internet(call->body, &internet, &st) ||
         !network_update(&n, s->network, call->body, internet, &st)) {

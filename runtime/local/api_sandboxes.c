@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "runtime/local/agent/handover.h"
 #include "runtime/local/listing.h"
+#include "runtime/local/template.h"
 #include "runtime/local/timestamp.h"
 
 #include <json-c/json_tokener.h>
@@ -12,7 +13,7 @@
 
 #define CLIENT_ID "6532622b" /* E2B's own constant */
 
-enum { REFRESH_MIN_S = 15, REFRESH_MAX_S = 3600, CONNECT_DEFAULT_S = 300 };
+enum { REFRESH_MIN_S = 15, REFRESH_MAX_S = 3600 };
 enum { MB = 1 << 20 };
 
 static void add_text(struct json_object *o, const char *key, const char *value)
@@ -31,7 +32,8 @@ static void add_time(struct json_object *o, const char *key, int64_t ns)
 static void add_identity(struct json_object *o, const struct sandbox *s)
 {
     add_text(o, "templateID", s->template_id);
-    add_text(o, "alias", s->template_id);
+    if (strcmp(s->template_id, TEMPLATE_ID) == 0)
+        add_text(o, "alias", s->template_id);
     add_text(o, "sandboxID", s->id);
     add_text(o, "clientID", CLIENT_ID);
     add_text(o, "envdVersion", AGENT_ENVD_VERSION);
@@ -41,7 +43,7 @@ static void add_access(struct json_object *o, const struct daemon *d, const stru
 {
     if (s->access_token[0] != '\0')
         add_text(o, "envdAccessToken", s->access_token);
-    add_text(o, "domain", d->config.domain);
+    add_text(o, "domain", s->paused ? NULL : d->config.domain);
 }
 
 struct json_object *api_sandbox_json(const struct daemon *d, const struct sandbox *s)
@@ -64,7 +66,7 @@ static struct json_object *listed_json(const struct sandbox *s)
     add_identity(o, s);
     add_time(o, "startedAt", s->start_ns);
     add_time(o, "endAt", s->end_ns);
-    add_text(o, "state", "running");
+    add_text(o, "state", s->paused ? "paused" : "running");
     json_object_object_add(o, "cpuCount", json_object_new_int64((limits.cpu_millis + 999) / 1000));
     json_object_object_add(o, "memoryMB", json_object_new_int64(limits.memory_bytes / MB));
     json_object_object_add(o, "diskSizeMB", json_object_new_int64(limits.disk_bytes / MB));
@@ -87,8 +89,8 @@ void api_get(const struct api_call *call)
     if (s->network != NULL)
         json_object_object_add(o, "network", json_tokener_parse(s->network));
     lifecycle = json_object_new_object();
-    json_object_object_add(lifecycle, "autoResume", json_object_new_boolean(false));
-    add_text(lifecycle, "onTimeout", "kill");
+    json_object_object_add(lifecycle, "autoResume", json_object_new_boolean(s->auto_resume));
+    add_text(lifecycle, "onTimeout", s->auto_pause ? "pause" : "kill");
     json_object_object_add(o, "lifecycle", lifecycle);
     api_json(call->x, 200, o);
 }
@@ -106,8 +108,11 @@ static void reply_page(const struct api_call *call, const struct listing *l, boo
     n = listing_page(l, &call->daemon->registry, page, &more);
     for (size_t i = 0; i < n; i++)
         json_object_array_add(array, listed_json(page[i]));
-    LIST_FOR_EACH (node, &call->daemon->registry.by_start)
-        total += listing_matches(l, container_of(node, struct sandbox, by_start));
+    LIST_FOR_EACH (node, &call->daemon->registry.by_start) {
+        const struct sandbox *s = container_of(node, struct sandbox, by_start);
+
+        total += !s->paused && listing_matches(l, s);
+    }
 
     http_begin(call->x, 200);
     http_field(call->x, "Content-Type", "application/json; charset=utf-8");
@@ -151,7 +156,7 @@ void api_list_v1(const struct api_call *call)
     for (struct list *node = r->by_start.prev; node != &r->by_start; node = node->prev) {
         const struct sandbox *s = container_of(node, struct sandbox, by_start);
 
-        if (listing_matches(&l, s))
+        if (!s->paused && listing_matches(&l, s))
             json_object_array_add(array, listed_json(s));
     }
     api_json(call->x, 200, array);
@@ -167,9 +172,8 @@ void api_delete(const struct api_call *call)
     api_reply_kept(call, 204, NULL);
 }
 
-/* A whole number of the body. False, and answered, when it is something else. */
-static bool body_number(const struct api_call *call, const char *key, bool required, int64_t min,
-                        int64_t missing, int64_t *ret)
+bool api_body_number(const struct api_call *call, const char *key, bool required, int64_t min,
+                     int64_t missing, int64_t *ret)
 {
     struct json_object *v = NULL;
 
@@ -187,27 +191,12 @@ static bool body_number(const struct api_call *call, const char *key, bool requi
     return false;
 }
 
-void api_connect(const struct api_call *call)
+bool api_is_running(const struct api_call *call, const struct sandbox *s)
 {
-    struct sandbox *s = api_sandbox(call);
-    int64_t max_ms = call->daemon->config.max_lifetime_ms, timeout_s, left_ms;
-
-    if (s == NULL)
-        return;
-    if (!body_number(call, "timeout", !call->v2, 0, CONNECT_DEFAULT_S, &timeout_s))
-        return;
-    if (timeout_s * 1000 > max_ms) {
-        api_error(call->x, 400, "Timeout cannot be greater than %lld hours",
-                  (long long)(max_ms / 3600000));
-        return;
-    }
-    /* Only ever further away, and never beyond what is left of the longest life. */
-    left_ms = daemon_max_left_ms(call->daemon, s);
-    if (left_ms > timeout_s * 1000)
-        left_ms = timeout_s * 1000;
-    if (clock_boottime_ns() + left_ms * NS_PER_MS > s->end_at_ns)
-        daemon_set_timeout(call->daemon, s, left_ms);
-    api_reply_kept(call, 200, api_sandbox_json(call->daemon, s));
+    if (!s->paused)
+        return true;
+    api_error(call->x, 409, "Sandbox \"%s\" is paused", s->id);
+    return false;
 }
 
 void api_timeout(const struct api_call *call)
@@ -215,7 +204,8 @@ void api_timeout(const struct api_call *call)
     struct sandbox *s = api_sandbox(call);
     int64_t timeout_s, left_ms;
 
-    if (s == NULL || !body_number(call, "timeout", true, 0, 0, &timeout_s))
+    if (s == NULL || !api_body_number(call, "timeout", true, 0, 0, &timeout_s) ||
+        !api_is_running(call, s))
         return;
     left_ms = daemon_max_left_ms(call->daemon, s);
     if (left_ms == 0) {
@@ -235,7 +225,8 @@ void api_refresh(const struct api_call *call)
     struct sandbox *s = api_sandbox(call);
     int64_t duration_s, left_ms;
 
-    if (s == NULL || !body_number(call, "duration", false, 0, REFRESH_MIN_S, &duration_s))
+    if (s == NULL || !api_body_number(call, "duration", false, 0, REFRESH_MIN_S, &duration_s) ||
+        !api_is_running(call, s))
         return;
     if (duration_s > REFRESH_MAX_S) {
         api_error(call->x, 400, "validation error: duration must be at most %d", REFRESH_MAX_S);
@@ -249,14 +240,4 @@ void api_refresh(const struct api_call *call)
     if (clock_boottime_ns() + left_ms * NS_PER_MS > s->end_at_ns)
         daemon_set_timeout(call->daemon, s, left_ms);
     api_reply_kept(call, 204, NULL);
-}
-
-/* What E2B has and this runtime has not: said, not pretended. */
-void api_missing_part(const struct api_call *call)
-{
-    const struct http_head *h = http_request(call->x);
-
-    if (api_sandbox(call) != NULL)
-        api_error(call->x, 501, "The local runtime does not support %s of %.*s yet", h->method,
-                  (int)h->path_len, h->path);
 }

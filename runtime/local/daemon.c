@@ -5,6 +5,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "runtime/local/daemon_pause.h"
 #include "runtime/local/observer.h"
 #include "runtime/local/proxy.h"
 #include "runtime/local/record.h"
@@ -17,12 +18,14 @@
 #include <unistd.h>
 
 /* Of a record; so much of it is left for what an update may bring. */
-enum { NETWORK_TEXT_MAX = 256 << 10 };
+enum { BUSY_AT_END_MS = 20, NETWORK_TEXT_MAX = 256 << 10 };
 
 void sandbox_request_deinit(struct sandbox_request *r)
 {
     pairs_deinit(&r->metadata);
     pairs_deinit(&r->envs);
+    free(r->from);
+    free(r->template_id);
     network_deinit(&r->network);
     creation_key_deinit(&r->key);
 }
@@ -34,14 +37,25 @@ void daemon_note(struct sandbox *s, enum note_level level, const char *message, 
     logbook_add(&s->history->log, clock_wall_ns(), level, message, fields, why != NULL ? 2 : 1);
 }
 
-static void forget(struct daemon *d, struct sandbox *s)
+void daemon_rest(struct daemon *d, struct sandbox *s)
 {
     loop_timer_cancel(&d->loop, &s->expiry);
-    observer_stop(s->observer);
-    history_close(&d->histories, s->history);
+    if (s->observer != NULL)
+        observer_stop(TAKE(s->observer));
     proxy_cut(s);
+}
+
+static void forget(struct daemon *d, struct sandbox *s)
+{
+    struct list waiting;
+
+    daemon_rest(d, s);
+    history_close(&d->histories, s->history);
     egress_free(s->egress);
+    list_init(&waiting);
+    daemon_move_waiting(&waiting, &s->waiting);
     registry_remove(&d->registry, s);
+    daemon_run_waiting(d, &waiting);
 }
 
 /* A sandbox on its way out. */
@@ -71,6 +85,8 @@ void daemon_kill(struct daemon *d, struct sandbox *s, const char *why)
     daemon_note(s, NOTE_INFO, "Sandbox ended", why);
     log_info("sandbox ends", LOG_S("sandbox_id", s->id), LOG_S("reason", why));
     /* Streams first: what dies in the sandbox must not look like an orderly end. */
+    if (s->stored)
+        snapshots_unstore(&d->snapshots, s->id);
     forget(d, s);
     executor_post(keeper_executor(&d->keeper), &k->task);
 }
@@ -79,7 +95,12 @@ static void on_expiry(struct loop_timer *timer)
 {
     struct sandbox *s = container_of(timer, struct sandbox, expiry);
 
-    daemon_kill(s->daemon, s, "its time is over");
+    if (!s->auto_pause)
+        daemon_kill(s->daemon, s, "its time is over");
+    else if (s->busy)
+        loop_timer_after(&s->daemon->loop, timer, BUSY_AT_END_MS);
+    else
+        daemon_pause(s->daemon, s, s->keeps_memory, NULL, NULL);
 }
 
 /* The zygote ends it too, a moment later; we are there first to cut its streams. */
@@ -95,7 +116,8 @@ struct creation {
     struct list node;        /* of the daemon's */
     struct daemon *daemon;   /* borrowed */
     struct sandbox *sandbox; /* owned; in no registry yet */
-    struct pairs envs;
+    char *from;              /* owned; the snapshot it starts with, or NULL */
+    bool again;              /* it takes the place of one with its id */
     struct egress_policy policy;
     struct buf record;
     int64_t lifetime_ns;
@@ -108,7 +130,7 @@ struct creation {
 static void creation_free(struct creation *c)
 {
     registry_unmake(c->sandbox);
-    pairs_deinit(&c->envs);
+    free(c->from);
     egress_policy_deinit(&c->policy);
     buf_deinit(&c->record);
     free(c);
@@ -149,8 +171,26 @@ void daemon_enter(struct daemon *d, struct sandbox *s, const struct sandbox_net_
     s->daemon = d;
     s->egress = egress_new(&d->egress, s->id, net->tcp_fd, net->dns_fd, policy);
     s->history = history_open(&d->histories, s->id);
+    if (!s->paused)
+        daemon_wake(d, s);
+}
+
+void daemon_wake(struct daemon *d, struct sandbox *s)
+{
     s->observer = observer_start(d, s);
     arm(d, s);
+}
+
+/* What goes on with the sandbox goes on with the one that takes its place. */
+static void replace(struct daemon *d, struct sandbox *s)
+{
+    struct sandbox *old = registry_find(&d->registry, s->id);
+
+    if (old == NULL)
+        return;
+    s->busy = old->busy;
+    daemon_move_waiting(&s->waiting, &old->waiting);
+    forget(d, old);
 }
 
 static struct sandbox *enter(struct creation *c, const struct sandbox_net_sockets *net)
@@ -159,6 +199,8 @@ static struct sandbox *enter(struct creation *c, const struct sandbox_net_socket
     struct sandbox *s = TAKE(c->sandbox);
     int64_t now_ns = clock_boottime_ns();
 
+    if (c->again)
+        replace(d, s);
     /* The time it took to start is not charged. */
     registry_add(&d->registry, s, clock_wall_ns(), now_ns, c->lifetime_ns);
     daemon_enter(d, s, net, &c->policy);
@@ -201,21 +243,23 @@ static void create_in_zygote(struct task *task)
 {
     struct creation *c = container_of(task, struct creation, task);
     const struct sandbox *s = c->sandbox;
-    struct zygote_env *envs = xcalloc(c->envs.n + 1, sizeof(*envs));
+    struct zygote_env *envs = xcalloc(s->envs.n + 1, sizeof(*envs));
     struct zygote_spec spec = {
         .id = s->id,
         .template_id = s->template_id,
         .envs = envs,
-        .n_envs = c->envs.n,
+        .n_envs = s->envs.n,
+        .from = c->from,
         .access_token = s->access_token[0] != '\0' ? s->access_token : NULL,
         .limits = c->daemon->config.limits,
         .life = {.record = buf_data(&c->record),
                  .record_len = buf_len(&c->record),
-                 .deadline_ns = c->began_ns + c->lifetime_ns},
+                 .deadline_ns = c->began_ns + c->lifetime_ns,
+                 .at_deadline = daemon_at_deadline(s)},
     };
 
-    for (size_t i = 0; i < c->envs.n; i++)
-        envs[i] = (struct zygote_env){c->envs.items[i].name, c->envs.items[i].value};
+    for (size_t i = 0; i < s->envs.n; i++)
+        envs[i] = (struct zygote_env){s->envs.items[i].name, s->envs.items[i].value};
     if (!zygote_create(c->daemon->zygote, &spec, &c->st)) {
         c->task.run = not_begun;
         executor_post(loop_executor(&c->daemon->loop), &c->task);
@@ -255,12 +299,18 @@ static bool describe(struct creation *c, struct sandbox_request *take)
         return status_set(&c->st, CODE_INTERNAL, 0, "no random numbers");
     sandbox_id_make(random, id);
     c->sandbox = registry_make(id);
-    c->sandbox->template_id = xstrdup(TEMPLATE_ID);
+    c->sandbox->template_id =
+        take->template_id != NULL ? TAKE(take->template_id) : xstrdup(TEMPLATE_ID);
+    c->from = TAKE(take->from);
+    c->sandbox->timeout_s = take->timeout_s;
+    c->sandbox->auto_pause = take->auto_pause;
+    c->sandbox->keeps_memory = take->keeps_memory;
+    c->sandbox->auto_resume = take->auto_resume;
     if (take->secure)
         token_make(d->seed, sizeof(d->seed), id, c->sandbox->access_token);
     c->sandbox->metadata = take->metadata;
     c->sandbox->creation = take->key;
-    c->envs = take->envs;
+    c->sandbox->envs = take->envs;
     take->metadata = take->envs = (struct pairs){NULL, 0};
     take->key.text = NULL;
     set_network(d, c->sandbox, &take->network, take->internet);
@@ -269,21 +319,19 @@ static bool describe(struct creation *c, struct sandbox_request *take)
     return true;
 }
 
-static bool prepare(struct creation *c, struct sandbox_request *take)
+static bool is_room(const struct daemon *d, struct status *st)
 {
-    struct daemon *d = c->daemon;
+    if ((int64_t)d->registry.n_sandboxes + d->starting < d->config.max_sandboxes)
+        return true;
+    return status_set(st, CODE_RESOURCE_EXHAUSTED, 0,
+                      "there are already %lld sandboxes, the limit of this server",
+                      (long long)d->config.max_sandboxes);
+}
 
-    if ((int64_t)d->registry.n_sandboxes + d->starting >= d->config.max_sandboxes)
-        return status_set(&c->st, CODE_RESOURCE_EXHAUSTED, 0,
-                          "there are already %lld sandboxes, the limit of this server",
-                          (long long)d->config.max_sandboxes);
-    if (take->network.text != NULL && strlen(take->network.text) > NETWORK_TEXT_MAX)
-        return status_set(&c->st, CODE_INVALID_ARGUMENT, 0, "network is larger than %d bytes",
-                          NETWORK_TEXT_MAX);
-    if (!describe(c, take))
-        return false;
-    if (!zygote_net_redirects(d->zygote))
-        add_proxy(&c->envs);
+static bool write_record(struct creation *c)
+{
+    if (!zygote_net_redirects(c->daemon->zygote))
+        add_proxy(&c->sandbox->envs);
     /* As if it had started now, should we not be there when it has. */
     c->sandbox->start_ns = clock_wall_ns();
     c->sandbox->start_at_ns = c->began_ns;
@@ -291,7 +339,19 @@ static bool prepare(struct creation *c, struct sandbox_request *take)
     return record_write(c->sandbox, &c->record, &c->st);
 }
 
-void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_created *done, void *ctx)
+static bool prepare(struct creation *c, struct sandbox_request *take)
+{
+    if (!is_room(c->daemon, &c->st))
+        return false;
+    if (take->network.text != NULL && strlen(take->network.text) > NETWORK_TEXT_MAX)
+        return status_set(&c->st, CODE_INVALID_ARGUMENT, 0, "network is larger than %d bytes",
+                          NETWORK_TEXT_MAX);
+    return describe(c, take) && write_record(c);
+}
+
+/* All but what it is to be. */
+static struct creation *creation_new(struct daemon *d, int64_t timeout_s, daemon_created *done,
+                                     void *ctx)
 {
     struct creation *c = xcalloc(1, sizeof(*c));
 
@@ -299,19 +359,72 @@ void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_create
         .task.run = create_in_zygote,
         .daemon = d,
         .record = BUF_INIT(ZYGOTE_RECORD_MAX - NETWORK_TEXT_MAX),
-        .lifetime_ns = take->timeout_s * NS_PER_S,
+        .lifetime_ns = timeout_s * NS_PER_S,
         .began_ns = clock_boottime_ns(),
         .done = done,
         .ctx = ctx,
     };
-    if (prepare(c, take)) {
+    list_init(&c->node);
+    return c;
+}
+
+static void begin(struct creation *c, bool prepared)
+{
+    struct daemon *d = c->daemon;
+
+    if (prepared) {
         d->starting++;
         list_append(&d->creations, &c->node);
         executor_post(keeper_executor(&d->keeper), &c->task);
     } else {
-        done(ctx, NULL, &c->st);
+        c->done(c->ctx, NULL, &c->st);
         creation_free(c);
     }
+}
+
+void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_created *done, void *ctx)
+{
+    struct creation *c = creation_new(d, take->timeout_s, done, ctx);
+
+    begin(c, prepare(c, take));
+}
+
+/* By way of its record, which has all that a start needs. */
+static bool copy(struct creation *c, const struct sandbox *s, const char *id)
+{
+    AUTO(buf_deinit) struct buf record = BUF_INIT(ZYGOTE_RECORD_MAX);
+    AUTO(network_deinit) struct network network = {.public_traffic = true};
+    char own_id[SANDBOX_ID_LEN + 1];
+    uint8_t random[20];
+
+    if (getrandom(random, sizeof(random), 0) != sizeof(random))
+        return status_set(&c->st, CODE_INTERNAL, 0, "no random numbers");
+    sandbox_id_make(random, own_id);
+    if (!record_write(s, &record, &c->st))
+        return false;
+    c->sandbox = record_read(id != NULL ? id : own_id, buf_data(&record), buf_len(&record), &c->st);
+    if (c->sandbox == NULL || !network_parse_text(&network, s->network, s->internet, &c->st))
+        return false;
+    if (id == NULL) {
+        creation_key_deinit(&c->sandbox->creation);
+        c->sandbox->creation = (struct creation_key){NULL};
+        if (s->access_token[0] != '\0')
+            token_make(c->daemon->seed, sizeof(c->daemon->seed), own_id, c->sandbox->access_token);
+    }
+    set_network(c->daemon, c->sandbox, &network, s->internet);
+    c->policy = network.policy;
+    network.policy = (struct egress_policy){.n_rules = 0};
+    return true;
+}
+
+void daemon_create_like(struct daemon *d, const struct sandbox *s, const char *id, const char *from,
+                        int64_t timeout_s, daemon_created *done, void *ctx)
+{
+    struct creation *c = creation_new(d, timeout_s, done, ctx);
+
+    c->again = id != NULL;
+    c->from = xstrdup(from);
+    begin(c, (c->again || is_room(d, &c->st)) && copy(c, s, id) && write_record(c));
 }
 
 void daemon_set_timeout(struct daemon *d, struct sandbox *s, int64_t left_ms)
@@ -363,7 +476,7 @@ static void take_ended(struct daemon *d, const struct zygote_event *e)
 {
     struct sandbox *s = registry_find(&d->registry, e->id);
 
-    if (s == NULL)
+    if (s == NULL || daemon_take_ended(d, e->id))
         return;
     daemon_note(s, e->at_deadline ? NOTE_INFO : NOTE_ERROR, "Sandbox ended",
                 e->at_deadline ? "its time is over" : "its first process died");
@@ -382,6 +495,24 @@ struct news {
     struct zygote_event event;
 };
 
+static void take_event(struct daemon *d, struct zygote_event *e)
+{
+    switch (e->kind) {
+    case ZYGOTE_STARTED:
+        take_started(d, e);
+        break;
+    case ZYGOTE_ENDED:
+        take_ended(d, e);
+        break;
+    case ZYGOTE_FROZEN:
+        daemon_take_frozen(d, e->id);
+        break;
+    case ZYGOTE_SAVED:
+        daemon_take_saved(d, e);
+        break;
+    }
+}
+
 static void take_news(struct task *task)
 {
     struct news *n = container_of(task, struct news, task);
@@ -391,10 +522,8 @@ static void take_news(struct task *task)
         log_error("the zygote died, and all sandboxes with it");
         d->failed = true;
         loop_stop(&d->loop);
-    } else if (n->event.kind == ZYGOTE_STARTED) {
-        take_started(d, &n->event);
     } else {
-        take_ended(d, &n->event);
+        take_event(d, &n->event);
     }
     free(n);
 }

@@ -16,6 +16,7 @@
 #include "runtime/local/network.h"
 #include "runtime/local/rate.h"
 #include "runtime/local/registry.h"
+#include "runtime/local/snapshots.h"
 #include "runtime/local/token.h"
 
 struct tls_server;
@@ -57,14 +58,19 @@ struct daemon {
     int64_t starting;             /* how many */
     struct list keyed;            /* those of them that have an Idempotency-Key: api_create's */
     bool failed;                  /* the zygote died: nothing works any more */
-    bool letting_go;              /* it ends, its sandboxes do not */
-    bool stopping;                /* what comes back from the keeper is of no interest any more */
-    uint8_t *scratch;             /* owned; one read of the proxy */
+    struct list changes;          /* daemon_pause.c's: what is going on with busy sandboxes */
+    struct snapshots snapshots;
+    bool letting_go;  /* it ends, its sandboxes do not */
+    bool stopping;    /* what comes back from the keeper is of no interest any more */
+    uint8_t *scratch; /* owned; one read of the proxy */
 };
 
 /* What create asked for, checked. */
 struct sandbox_request {
     int64_t timeout_s;
+    char *from;        /* owned; the snapshot to start with, NULL: none */
+    char *template_id; /* owned; NULL: base */
+    bool auto_pause, keeps_memory, auto_resume;
     bool secure;
     bool internet;
     struct pairs metadata;
@@ -80,10 +86,19 @@ typedef void daemon_created(void *ctx, struct sandbox *s, const struct status *s
 
 /* Makes a sandbox of what it takes from the request; done is called from the loop, mostly later. */
 void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_created *done, void *ctx);
+/*
+ * The same as s in all that is not files and processes, with those of a snapshot. id: s's own, to
+ * take its place, or NULL for one of its own.
+ */
+void daemon_create_like(struct daemon *d, const struct sandbox *s, const char *id, const char *from,
+                        int64_t timeout_s, daemon_created *done, void *ctx);
 /* Ends it and cuts everything that goes on with it. s is gone afterwards, its processes soon. */
 void daemon_kill(struct daemon *d, struct sandbox *s, const char *why);
 /* An entry of its log, by us. why: more to say, or NULL. */
 void daemon_note(struct sandbox *s, enum note_level level, const char *message, const char *why);
+/* It begins to be used, or is not any more: what watches it and ends it. */
+void daemon_wake(struct daemon *d, struct sandbox *s);
+void daemon_rest(struct daemon *d, struct sandbox *s);
 /* Moves its end to left_ms from now. */
 void daemon_set_timeout(struct daemon *d, struct sandbox *s, int64_t left_ms);
 /* Replaces what it may reach and who may reach it; what is not permitted any more is cut. */
@@ -92,6 +107,8 @@ bool daemon_set_network(struct daemon *d, struct sandbox *s, struct network *tak
 /* How long it may still live at most, whatever is asked for; 0 when that is used up. */
 int64_t daemon_max_left_ms(const struct daemon *d, const struct sandbox *s);
 
+/* What the zygote does at the sandbox's end while we are not there. */
+enum zygote_at_deadline daemon_at_deadline(const struct sandbox *s);
 /* Gives the zygote the sandbox's record and deadline: to be called whenever they have changed. */
 void daemon_keep(struct daemon *d, const struct sandbox *s);
 /* Runs the task on the loop once all is done that the zygote has been asked for until now. */

@@ -21,6 +21,7 @@ struct keeping {
     struct zygote *zygote; /* borrowed */
     char id[SANDBOX_ID_LEN + 1];
     int64_t deadline_ns;
+    enum zygote_at_deadline at_deadline;
     struct buf record;
 };
 
@@ -30,7 +31,8 @@ static void keep_in_zygote(struct task *task)
     struct keeping *k = container_of(task, struct keeping, task);
     struct zygote_life life = {.record = buf_data(&k->record),
                                .record_len = buf_len(&k->record),
-                               .deadline_ns = k->deadline_ns};
+                               .deadline_ns = k->deadline_ns,
+                               .at_deadline = k->at_deadline};
     struct status st = STATUS_INIT;
 
     /* It may have ended by itself meanwhile. */
@@ -40,6 +42,11 @@ static void keep_in_zygote(struct task *task)
     free(k);
 }
 
+enum zygote_at_deadline daemon_at_deadline(const struct sandbox *s)
+{
+    return s->auto_pause ? ZYGOTE_DEADLINE_FREEZES : ZYGOTE_DEADLINE_KILLS;
+}
+
 void daemon_keep(struct daemon *d, const struct sandbox *s)
 {
     struct keeping *k = xcalloc(1, sizeof(*k));
@@ -47,7 +54,8 @@ void daemon_keep(struct daemon *d, const struct sandbox *s)
 
     *k = (struct keeping){.task.run = keep_in_zygote,
                           .zygote = d->zygote,
-                          .deadline_ns = s->end_at_ns,
+                          .deadline_ns = s->paused ? 0 : s->end_at_ns,
+                          .at_deadline = daemon_at_deadline(s),
                           .record = BUF_INIT(ZYGOTE_RECORD_MAX)};
     strcpy(k->id, s->id);
     /* What makes a record large was checked when it came. */
@@ -91,6 +99,7 @@ static bool adopt(struct daemon *d, const struct zygote_sandbox *found, struct s
         return false;
     }
     s->mask_host = TAKE(network.mask_host);
+    s->paused = found->frozen;
     s->end_at_ns = found->life.deadline_ns;
     registry_restore(&d->registry, s);
     daemon_enter(d, s, &found->net, &network.policy);

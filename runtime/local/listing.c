@@ -232,7 +232,7 @@ void listing_deinit(struct listing *l)
 
 bool listing_matches(const struct listing *l, const struct sandbox *s)
 {
-    if (!l->running || l->nothing || s->start_ns < l->after_ns)
+    if (!(s->paused ? l->paused : l->running) || l->nothing || s->start_ns < l->after_ns)
         return false;
     if (l->has_metadata && s->metadata.n == 0)
         return false;

@@ -9,14 +9,15 @@
 #include "common/base/options.h"
 #include "common/http/net.h"
 #include "runtime/local/api.h"
+#include "runtime/local/daemon_pause.h"
 #include "runtime/local/edge.h"
 #include "runtime/local/observer.h"
 #include "runtime/local/oom_score.h"
-#include "runtime/local/proxy.h"
 #include "runtime/local/signature.h"
 #include "runtime/local/stream.h"
 #include "runtime/local/tls.h"
 #include "runtime/local/tool.h"
+#include "runtime/local/traffic.h"
 #include "runtime/local/workdir.h"
 
 #include <errno.h>
@@ -137,7 +138,7 @@ static void signed_request(struct daemon *d, struct http_exchange *x)
         return;
     }
     strcpy(route.sandbox_id, s->id);
-    proxy_request(d, x, &route);
+    traffic_request(d, x, &route);
 }
 
 static void on_request(struct http_exchange *x, void *ctx)
@@ -153,7 +154,7 @@ static void on_request(struct http_exchange *x, void *ctx)
             api_request(d, x);
         break;
     case ROUTE_SANDBOX:
-        proxy_request(d, x, &route);
+        traffic_request(d, x, &route);
         break;
     case ROUTE_BAD:
         edge_bad_route(x, route.why);
@@ -220,6 +221,7 @@ static bool start_serving(struct daemon *d, struct status *st)
     d->keeper = (struct keeper){.zygote = d->zygote, .event = daemon_on_event, .ctx = d};
     if (!watch_signals(d, st) || !daemon_adopt(d, st) || !keeper_start(&d->keeper, st))
         return false;
+    daemon_adopt_stored(d);
     if (!net_listen_tcp(d->config.listen, &fd, st))
         return false;
     net_local_name(fd, d->address, sizeof(d->address));
@@ -262,6 +264,8 @@ static bool run(struct daemon *d, struct status *st)
     registry_init(&d->registry);
     list_init(&d->keyed);
     list_init(&d->creations);
+    list_init(&d->changes);
+    snapshots_init(&d->snapshots, d->config.data_dir);
     histories_init(&d->histories);
     d->scratch = xmalloc(STREAM_CHUNK);
     ok = token_seed(d->config.data_dir, d->seed, st) && start_serving(d, st);
@@ -274,8 +278,7 @@ static bool run(struct daemon *d, struct status *st)
     LIST_FOR_EACH_SAFE (node, &d->registry.by_start) {
         struct sandbox *s = container_of(node, struct sandbox, by_start);
 
-        observer_stop(s->observer);
-        proxy_cut(s);
+        daemon_rest(d, s);
         egress_free(s->egress);
     }
     http_server_free(d->server);
@@ -283,7 +286,9 @@ static bool run(struct daemon *d, struct status *st)
     keeper_stop(&d->keeper);
     egress_server_deinit(&d->egress);
     loop_deinit(&d->loop);
+    daemon_drop_changes(d);
     daemon_drop_creations(d);
+    snapshots_deinit(&d->snapshots);
     registry_deinit(&d->registry);
     histories_deinit(&d->histories);
     free(d->scratch);

@@ -373,6 +373,11 @@ static bool may_enter(const struct sandbox *s, struct http_exchange *x)
     return false;
 }
 
+bool proxy_admits(const struct sandbox *s, struct http_exchange *x, const struct route *route)
+{
+    return route->port == ROUTE_ENVD_PORT || may_enter(s, x);
+}
+
 void proxy_request(struct daemon *d, struct http_exchange *x, const struct route *route)
 {
     static const struct http_exchange_ops ops = {
@@ -384,7 +389,7 @@ void proxy_request(struct daemon *d, struct http_exchange *x, const struct route
         edge_not_found(x, route->sandbox_id);
         return;
     }
-    if (route->port != ROUTE_ENVD_PORT && !may_enter(s, x))
+    if (!proxy_admits(s, x, route))
         return;
     if (route->port == ROUTE_ENVD_PORT && edge_is_forbidden_path(http_request(x))) {
         edge_forbidden_path(x);

@@ -13,6 +13,8 @@ struct proxied {
     void (*cut)(struct proxied *p); /* takes it out of the list and frees it */
 };
 
+/* Whether the request may go to that port; answered when not. */
+bool proxy_admits(const struct sandbox *s, struct http_exchange *x, const struct route *route);
 /* Takes the exchange. */
 void proxy_request(struct daemon *d, struct http_exchange *x, const struct route *route);
 /* Cuts everything, abruptly, so that no stream looks complete. */

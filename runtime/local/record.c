@@ -23,6 +23,11 @@ static void add_number(struct json_object *o, const char *key, int64_t value)
     json_object_object_add(o, key, json_object_new_int64(value));
 }
 
+static void add_flag(struct json_object *o, const char *key, bool value)
+{
+    json_object_object_add(o, key, json_object_new_boolean(value));
+}
+
 static void add_pairs(struct json_object *o, const char *key, const struct pairs *p)
 {
     struct json_object *pairs = json_object_new_object();
@@ -56,9 +61,14 @@ bool record_write(const struct sandbox *s, struct buf *to, struct status *st)
     add_text(o, "access_token", s->access_token);
     add_text(o, "traffic_token", s->traffic_token);
     add_pairs(o, "metadata", &s->metadata);
+    add_pairs(o, "envs", &s->envs);
     add_creation(o, &s->creation);
-    json_object_object_add(o, "internet", json_object_new_boolean(s->internet));
+    add_flag(o, "internet", s->internet);
     add_text(o, "network", s->network);
+    add_number(o, "timeout_s", s->timeout_s);
+    add_flag(o, "auto_pause", s->auto_pause);
+    add_flag(o, "keeps_memory", s->keeps_memory);
+    add_flag(o, "auto_resume", s->auto_resume);
     add_number(o, "start_ns", s->start_ns);
     add_number(o, "end_ns", s->end_ns);
     add_number(o, "start_at_ns", s->start_at_ns);
@@ -92,6 +102,14 @@ static int64_t number_of(const struct json_object *o, const char *key)
 
     json_object_object_get_ex(o, key, &v);
     return json_object_get_int64(v);
+}
+
+static bool flag_of(const struct json_object *o, const char *key)
+{
+    struct json_object *v = NULL;
+
+    json_object_object_get_ex(o, key, &v);
+    return json_object_get_boolean(v);
 }
 
 static void read_token(const struct json_object *o, const char *key,
@@ -131,15 +149,18 @@ static void read_creation(const struct json_object *o, struct creation_key *ret)
 static struct sandbox *read_sandbox(const char *id, const struct json_object *o)
 {
     struct sandbox *s = registry_make(id);
-    struct json_object *internet = NULL;
 
     s->template_id = text_copy(o, "template");
     read_token(o, "access_token", s->access_token);
     read_token(o, "traffic_token", s->traffic_token);
     read_pairs(o, "metadata", &s->metadata);
+    read_pairs(o, "envs", &s->envs);
     read_creation(o, &s->creation);
-    json_object_object_get_ex(o, "internet", &internet);
-    s->internet = json_object_get_boolean(internet);
+    s->internet = flag_of(o, "internet");
+    s->timeout_s = number_of(o, "timeout_s");
+    s->auto_pause = flag_of(o, "auto_pause");
+    s->keeps_memory = flag_of(o, "keeps_memory");
+    s->auto_resume = flag_of(o, "auto_resume");
     s->network = text_copy(o, "network");
     s->start_ns = number_of(o, "start_ns");
     s->end_ns = number_of(o, "end_ns");

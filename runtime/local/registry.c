@@ -85,6 +85,7 @@ struct sandbox *registry_make(const char *id)
 
     strncpy(s->id, id, SANDBOX_ID_LEN);
     list_init(&s->by_start);
+    list_init(&s->waiting);
     list_init(&s->streams);
     list_init(&s->idle);
     return s;
@@ -98,6 +99,7 @@ void registry_unmake(struct sandbox *s)
     free(s->network);
     free(s->mask_host);
     pairs_deinit(&s->metadata);
+    pairs_deinit(&s->envs);
     creation_key_deinit(&s->creation);
     free(s);
 }
@@ -116,8 +118,8 @@ static void insert(struct registry *r, struct sandbox *s)
     r->n_sandboxes++;
 }
 
-void registry_add(struct registry *r, struct sandbox *take, int64_t wall_ns, int64_t boottime_ns,
-                  int64_t lifetime_ns)
+static void set_start(struct registry *r, struct sandbox *s, int64_t wall_ns, int64_t boottime_ns,
+                      int64_t lifetime_ns)
 {
     int64_t start_ns = wall_ns - wall_ns % 1000;
 
@@ -126,10 +128,24 @@ void registry_add(struct registry *r, struct sandbox *take, int64_t wall_ns, int
     if (start_ns <= r->last_start_ns)
         start_ns = r->last_start_ns + 1000;
     r->last_start_ns = start_ns;
-    take->start_ns = start_ns;
-    take->start_at_ns = boottime_ns;
-    sandbox_set_end(take, wall_ns, boottime_ns, lifetime_ns);
+    s->start_ns = start_ns;
+    s->start_at_ns = boottime_ns;
+    sandbox_set_end(s, wall_ns, boottime_ns, lifetime_ns);
+}
+
+void registry_add(struct registry *r, struct sandbox *take, int64_t wall_ns, int64_t boottime_ns,
+                  int64_t lifetime_ns)
+{
+    set_start(r, take, wall_ns, boottime_ns, lifetime_ns);
     insert(r, take);
+}
+
+void registry_restart(struct registry *r, struct sandbox *s, int64_t wall_ns, int64_t boottime_ns,
+                      int64_t lifetime_ns)
+{
+    set_start(r, s, wall_ns, boottime_ns, lifetime_ns);
+    list_unlink(&s->by_start);
+    list_append(&r->by_start, &s->by_start);
 }
 
 void registry_restore(struct registry *r, struct sandbox *take)

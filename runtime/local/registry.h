@@ -43,12 +43,21 @@ struct sandbox {
     char *template_id;                        /* owned */
     char access_token[SANDBOX_TOKEN_LEN + 1]; /* empty: the sandbox is open */
     struct pairs metadata;
+    struct pairs envs; /* defaults of all its processes; needed when it starts again */
     struct creation_key creation;
     bool internet;       /* allow_internet_access */
     int64_t start_ns;    /* wall clock, whole microseconds, no two the same */
     int64_t end_ns;      /* wall clock */
     int64_t start_at_ns; /* the same moments in CLOCK_BOOTTIME, */
     int64_t end_at_ns;   /* which is what expiry goes by */
+    int64_t timeout_s;   /* what create asked for */
+    bool auto_pause;     /* at its end it is paused, not killed, */
+    bool keeps_memory;   /* with its memory */
+    bool auto_resume;    /* and resumed when somebody comes by */
+    bool paused;         /* it stands still, and has no end */
+    bool stored;         /* paused, and its files are all that there is of it */
+    bool busy;           /* it is being paused, resumed or saved; see daemon_pause.c */
+    struct list waiting; /* those who want it when it is not */
     struct loop_timer expiry;
     struct list streams; /* the proxy's, to be cut when the sandbox ends */
     struct list idle;    /* the proxy's connections to the agent between requests */
@@ -85,6 +94,9 @@ void registry_add(struct registry *r, struct sandbox *take, int64_t wall_ns, int
                   int64_t lifetime_ns);
 /* Puts in one that has its times already. */
 void registry_restore(struct registry *r, struct sandbox *take);
+/* One that is in it starts again: now, and for lifetime_ns. Lists show it in its new place. */
+void registry_restart(struct registry *r, struct sandbox *s, int64_t wall_ns, int64_t boottime_ns,
+                      int64_t lifetime_ns);
 /* NULL when there is none. */
 struct sandbox *registry_find(const struct registry *r, const char *id);
 /* Takes it out and frees it. Its timer and lists are the caller's to empty before. */

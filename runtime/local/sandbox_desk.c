@@ -161,12 +161,12 @@ static bool save(struct sandbox_desk *d, const struct zygote_request *r, struct 
     return s && sandbox_lives_save(s, r->name, st);
 }
 
-static bool kill_one(struct sandbox_desk *d, const char *id, struct status *st)
+static bool kill_one(struct sandbox_desk *d, const char *id, bool told, struct status *st)
 {
     struct sandbox *s = sandbox_lives_find(d->lives, id, st);
 
     if (s)
-        sandbox_lives_kill(s);
+        sandbox_lives_kill(s, told);
     return s != NULL;
 }
 
@@ -210,7 +210,8 @@ static bool serve(struct sandbox_desk *d, const struct zygote_request *r, int *f
         create(d, r, fds, &reply.status);
         break;
     case ZYGOTE_KILL:
-        kill_one(d, r->id, &reply.status);
+    case ZYGOTE_END:
+        kill_one(d, r->id, r->op == ZYGOTE_END, &reply.status);
         break;
     case ZYGOTE_SET:
         set(d, r, fds, &reply.status);

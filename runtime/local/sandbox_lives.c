@@ -393,9 +393,9 @@ void sandbox_lives_set(struct sandbox *s, int64_t deadline_ns, enum zygote_at_de
     set_clock(s->lives);
 }
 
-void sandbox_lives_kill(struct sandbox *s)
+void sandbox_lives_kill(struct sandbox *s, bool told)
 {
-    s->silent = true;
+    s->silent = !told;
     end(s);
     set_clock(s->lives);
 }
@@ -407,7 +407,7 @@ void sandbox_lives_attend(struct sandbox_lives *l, bool daemon)
         struct sandbox *s = container_of(node, struct sandbox, node);
 
         if (!daemon && s->phase == SANDBOX_STARTING)
-            sandbox_lives_kill(s);
+            sandbox_lives_kill(s, false);
     }
     set_clock(l);
 }

@@ -45,8 +45,8 @@ void sandbox_lives_set(struct sandbox *s, int64_t deadline_ns, enum zygote_at_de
 bool sandbox_lives_freeze(struct sandbox *s, bool frozen, struct status *st);
 /* Begins to save its files under a name; that it is done will be told. It should stand still. */
 bool sandbox_lives_save(struct sandbox *s, const char *name, struct status *st);
-/* Ends it, and nobody hears of it any more. */
-void sandbox_lives_kill(struct sandbox *s);
+/* Ends it. told: when nothing is left of it; else nobody hears of it any more. */
+void sandbox_lives_kill(struct sandbox *s, bool told);
 
 /* The daemon is there, or it has gone, and then what it had begun to make is ended. */
 void sandbox_lives_attend(struct sandbox_lives *l, bool daemon);

@@ -222,6 +222,11 @@ bool zygote_kill(struct zygote *z, const char *id, struct status *st)
     return order_about(z, ZYGOTE_KILL, id, st);
 }
 
+bool zygote_end(struct zygote *z, const char *id, struct status *st)
+{
+    return order_about(z, ZYGOTE_END, id, st);
+}
+
 bool zygote_set(struct zygote *z, const char *id, const struct zygote_life *life, struct status *st)
 {
     struct zygote_request request = {.op = ZYGOTE_SET};

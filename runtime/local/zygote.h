@@ -102,7 +102,7 @@ struct zygote_spec {
 
 enum zygote_event_kind {
     ZYGOTE_STARTED, /* what zygote_create() began is over: status says how */
-    ZYGOTE_ENDED,   /* without zygote_kill(); everything of it is removed */
+    ZYGOTE_ENDED,   /* without zygote_kill(), or by zygote_end(); everything of it is removed */
     ZYGOTE_FROZEN,  /* by its deadline, which is gone with it */
     ZYGOTE_SAVED,   /* what zygote_save() began is over: status says how */
 };
@@ -171,6 +171,10 @@ bool zygote_create(struct zygote *z, const struct zygote_spec *spec, struct stat
  * processes, cgroups and directory go within moments. NOT_FOUND.
  */
 bool zygote_kill(struct zygote *z, const char *id, struct status *st);
+
+/* The same, but there will be one ZYGOTE_ENDED once all of it is gone: then its id is free again.
+ */
+bool zygote_end(struct zygote *z, const char *id, struct status *st);
 
 /* Changes deadline and record together, or neither. A record of NULL: that stays. NOT_FOUND. */
 bool zygote_set(struct zygote *z, const char *id, const struct zygote_life *life,

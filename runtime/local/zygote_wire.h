@@ -35,6 +35,7 @@ enum zygote_op {
     ZYGOTE_GREET,  /* sets orphan_ms */
     ZYGOTE_CREATE, /* carries the agent's configuration, and a record */
     ZYGOTE_KILL,
+    ZYGOTE_END, /* the same, and it is told */
     ZYGOTE_SET, /* carries a record, or none: it stays */
     ZYGOTE_FREEZE,
     ZYGOTE_THAW,

@@ -2,9 +2,10 @@
 
     readers ── Envoy ── three pods ── Toxiproxy ── e2b-local ── sandboxes
 
-At random points pods are killed, drained and stopped, connections to E2B are cut in the middle of a frame, E2B refuses,
-followers in the sandboxes are killed, readers stall and reconnect. In the end every reader must have every
-line of its command once and in order, and nothing may be left over. The last line says so:
+At random points pods are killed, drained and stopped, connections to E2B are cut in the middle of a
+frame, E2B refuses, its daemon is killed, followers in the sandboxes are killed, readers stall and
+reconnect. In the end every reader must have every line of its command once and in order, and nothing
+may be left over. The last line says so:
 
     faults=N lines=N lost=0 repeated=0 dropped=0 leaked=0
 """
@@ -122,9 +123,10 @@ class Storm:
         self.readers = Readers(addresses, self.commands)
 
     def start_local(self, listen="127.0.0.1:0"):
+        envd = self.local.envd if self.local else None
         self.local = programs.Local(self.data / "local", listen=listen)
         if self.options.envd:
-            self.local.envd = programs.Envd(self.options.envd)
+            self.local.envd = envd or programs.Envd(self.options.envd)
 
     def make_sandbox(self):
         stub = self.service.stub(0)
@@ -179,6 +181,13 @@ class Storm:
         self.wire.restore()
         return True
 
+    def e2b_killed(self):
+        """Its daemon: sandboxes and commands go on below it."""
+        listen = self.local.address
+        self.local.kill()
+        self.start_local(listen)
+        return True
+
     def follower_killed(self):
         pids = [pid for pid in leftovers.descendants(os.getpid())
                 if "follow" in leftovers.command_line(pid).split()]
@@ -203,7 +212,8 @@ class Storm:
     @property
     def kinds(self):
         return [self.pod_killed, self.pod_drained, self.pod_stopped, self.connections_cut,
-                self.e2b_refuses, self.follower_killed, self.reader_stalls, self.reader_reconnects]
+                self.e2b_refuses, self.e2b_killed, self.follower_killed, self.reader_stalls,
+                self.reader_reconnects]
 
     # --- how it goes ---
 

@@ -33,7 +33,8 @@ void sandbox_host_describe(const struct sandbox_host *host, char *to, size_t siz
     const struct sandbox_cgroups *cgroups = &host->cgroups;
 
     if (host->tier == ZYGOTE_TIER_A)
-        buf_printf(&text, "tier A (root): %d ids per sandbox, %s system files", SANDBOX_ID_RANGE,
+        buf_printf(&text, "tier A (root): %d ids %s, %s system files", SANDBOX_SLOT_IDS,
+                   host->slots->shared ? "for all sandboxes" : "of its own for each sandbox",
                    host->idmapped ? "id-mapped" : "unmapped");
     else
         buf_printf(&text, "tier B (user namespaces): one id per sandbox");

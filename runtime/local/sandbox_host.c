@@ -2,9 +2,8 @@
  * See sandbox_host.h. Runs in the zygote at its start, before there is any sandbox.
  *
  * In tier A the host's system directories belong to ids that no sandbox has. Id-mapped clones of
- * their mounts, made here once and inherited by every sandbox's mount namespace, show them as
- * root's inside, so that root there can change them (in the sandbox's own upper layer). Kernels
- * before 5.19 do without.
+ * their mounts (sandbox_layers.h) show them as root's inside, so that root there can change them
+ * (in the sandbox's own upper layer). Kernels before 5.19 do without.
  */
 #include "runtime/local/sandbox_host.h"
 
@@ -13,10 +12,10 @@
 #include "runtime/local/sandbox_etc.h"
 #include "runtime/local/sandbox_filter.h"
 #include "runtime/local/sandbox_ids.h"
+#include "runtime/local/sandbox_layers.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/mount.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,46 +28,24 @@ static const char *const system_directories[] = {
     "usr", "opt", "etc", "bin", "sbin", "lib", "lib32", "lib64", "libx32",
 };
 
-/* An id-mapped clone of the mount that holds source, attached at target. */
-static bool attach_idmapped(const char *source, const char *target, int userns)
-{
-    struct mount_attr attr = {
-        .attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-        .userns_fd = (uint64_t)userns,
-    };
-    AUTO_CLOSE int tree =
-        (int)syscall(SYS_open_tree, AT_FDCWD, source, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
-
-    if (tree < 0)
-        return false;
-    if (syscall(SYS_mount_setattr, tree, "", AT_EMPTY_PATH, &attr, sizeof attr) < 0)
-        return false;
-    return (mkdir(target, 0755) == 0 || errno == EEXIST) &&
-           syscall(SYS_move_mount, tree, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) == 0;
-}
-
 static void add_layer(struct sandbox_host *host, const char *name, int userns)
 {
     struct sandbox_layer *layer = &host->layer[host->n_layers];
-    char source[32], target[32];
+    char source[32];
     struct stat info;
     ssize_t n;
 
     snprintf(source, sizeof source, "/%s", name);
-    snprintf(target, sizeof target, "lower/%s", name);
     if (lstat(source, &info) < 0)
         return;
     *layer = (struct sandbox_layer){.name = name};
     if (S_ISLNK(info.st_mode)) {
         n = readlink(source, layer->link, sizeof layer->link - 1);
         layer->link[n > 0 ? n : 0] = '\0';
-    } else if (strcmp(name, "etc") == 0) {
-        strcpy(layer->lower, "etc"); /* the copy has the right owner already */
-    } else if (userns >= 0 && attach_idmapped(source, target, userns)) {
-        strcpy(layer->lower, target);
     } else {
-        strcpy(layer->lower, source);
-        host->idmapped = false;
+        strcpy(layer->lower, strcmp(name, "etc") == 0 ? "etc" : source);
+        layer->mapped = userns >= 0 && sandbox_layers_can_map(layer->lower, userns);
+        host->idmapped = host->idmapped && layer->mapped;
     }
     host->n_layers++;
 }
@@ -87,28 +64,48 @@ static bool own_mounts(struct status *st)
     return true;
 }
 
-/* In a user namespace root may have fewer ids than the range takes. */
-static bool check_ids(struct status *st)
+static void read_file(const char *path, char *to, size_t size)
 {
-    FILE *file = fopen("/proc/self/uid_map", "re");
-    unsigned long inside, count;
-    bool found = false;
+    AUTO_CLOSE int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ssize_t n = fd < 0 ? 0 : read(fd, to, size - 1);
 
-    while (file && !found && fscanf(file, "%lu %*u %lu", &inside, &count) == 2)
-        found = inside <= SANDBOX_ID_BASE && SANDBOX_ID_BASE - inside + SANDBOX_ID_RANGE <= count;
-    if (file)
-        fclose(file);
-    if (!found)
+    to[n > 0 ? n : 0] = '\0';
+}
+
+/* In a user namespace root may have fewer ids than a range takes. */
+static bool find_ids(struct sandbox_host *host, struct status *st)
+{
+    char users[4096], groups[4096];
+
+    read_file("/proc/self/uid_map", users, sizeof users);
+    read_file("/proc/self/gid_map", groups, sizeof groups);
+    host->slots = xmalloc(sizeof *host->slots);
+    if (!sandbox_slots_init(host->slots, users, groups))
         return status_set(st, CODE_FAILED_PRECONDITION, 0,
-                          "the ids %d to %d are not to be had, as in a user namespace",
-                          SANDBOX_ID_BASE, SANDBOX_ID_BASE + SANDBOX_ID_RANGE - 1);
+                          "%d ids from %d or from %d on are not to be had, as in a user namespace",
+                          SANDBOX_SLOT_IDS, SANDBOX_SLOTS_FIRST, SANDBOX_SLOTS_LOW);
     return true;
+}
+
+/*
+ * Our copy of /etc is root's and mapped like the rest. Where it cannot be, because of the file
+ * system that the data directory is on, it belongs to one range, and all sandboxes have that.
+ */
+static bool make_etc(struct sandbox_host *host, int userns, struct status *st)
+{
+    if (host->tier == ZYGOTE_TIER_B)
+        return sandbox_etc_make("/etc", "etc", host->uid, host->gid, st);
+    if (!sandbox_etc_make("/etc", "etc", 0, 0, st))
+        return false;
+    if (userns >= 0 && sandbox_layers_can_map("etc", userns))
+        return true;
+    host->slots->shared = true;
+    return sandbox_etc_make("/etc", "etc", host->slots->first, host->slots->first, st);
 }
 
 static bool make_directories(struct status *st)
 {
-    if ((mkdir("mnt", 0755) < 0 && errno != EEXIST) ||
-        (mkdir("lower", 0755) < 0 && errno != EEXIST))
+    if (mkdir("mnt", 0755) < 0 && errno != EEXIST)
         return status_set(st, CODE_FAILED_PRECONDITION, 0,
                           "directories cannot be made in the data directory: %s", strerror(errno));
     return true;
@@ -117,10 +114,8 @@ static bool make_directories(struct status *st)
 static void find_cgroups(struct sandbox_host *host, const char *name)
 {
     char self[4096];
-    AUTO_CLOSE int fd = open("/proc/self/cgroup", O_RDONLY | O_CLOEXEC);
-    ssize_t n = fd < 0 ? 0 : read(fd, self, sizeof self - 1);
 
-    self[n > 0 ? n : 0] = '\0';
+    read_file("/proc/self/cgroup", self, sizeof self);
     sandbox_cgroups_find(&host->cgroups, "/sys/fs/cgroup", self, name);
 }
 
@@ -135,13 +130,12 @@ bool sandbox_host_init(struct sandbox_host *host, enum zygote_tier tier, int age
     if (!make_directories(st) || !sandbox_filter_make(&host->filter, st))
         return false;
     if (range) {
-        if (!check_ids(st) || !own_mounts(st))
+        if (!find_ids(host, st) || !own_mounts(st))
             return false;
         userns = sandbox_ids_namespace(host);
         find_cgroups(host, cgroup_name);
     }
-    if (!sandbox_etc_make("/etc", "etc", range ? SANDBOX_ID_BASE : host->uid,
-                          range ? SANDBOX_ID_BASE : host->gid, st))
+    if (!make_etc(host, userns, st))
         return false;
     for (size_t i = 0; i < sizeof system_directories / sizeof *system_directories; i++)
         add_layer(host, system_directories[i], userns);
@@ -150,11 +144,9 @@ bool sandbox_host_init(struct sandbox_host *host, enum zygote_tier tier, int age
 
 void sandbox_host_deinit(struct sandbox_host *host)
 {
-    /* Or removing the data directory would come upon the system's own. */
-    for (int i = 0; i < host->n_layers; i++)
-        if (strncmp(host->layer[i].lower, "lower/", 6) == 0)
-            umount2(host->layer[i].lower, MNT_DETACH);
     host->n_layers = 0;
+    free(host->slots);
+    host->slots = NULL;
     sandbox_cgroups_deinit(&host->cgroups);
     free(host->filter.filter);
     host->filter.filter = NULL;

@@ -7,6 +7,7 @@
 #include "common/base/status.h"
 #include "runtime/local/sandbox_cgroup.h"
 #include "runtime/local/sandbox_net.h"
+#include "runtime/local/sandbox_slots.h"
 #include "runtime/local/zygote.h"
 
 #include <linux/filter.h>
@@ -14,17 +15,14 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-enum {
-    SANDBOX_ID_BASE = 100000, /* tier A: what 0 inside is outside */
-    SANDBOX_ID_RANGE = 65536,
-    SANDBOX_LAYERS = 12,
-};
+enum { SANDBOX_LAYERS = 12 };
 
 /* A directory of the system: an overlay over the host's, or a link as the host has it. */
 struct sandbox_layer {
     const char *name; /* static: "usr" */
     char lower[48];   /* the lower directory, absolute or below the working directory */
     char link[48];    /* where it links to; empty: it is a directory */
+    bool mapped;      /* each sandbox has a clone of it, see sandbox_layers.h */
 };
 
 struct sandbox_host {
@@ -32,7 +30,8 @@ struct sandbox_host {
     int agent_fd; /* borrowed: the agent program, sealed */
     uid_t uid;    /* tier B: the one id */
     gid_t gid;
-    bool idmapped; /* tier A: the system's files belong to root inside as well */
+    struct sandbox_slots *slots; /* owned; tier A: the ids */
+    bool idmapped;               /* tier A: the system's files belong to root inside as well */
     struct sandbox_layer layer[SANDBOX_LAYERS];
     int n_layers;
     struct sandbox_cgroups cgroups;

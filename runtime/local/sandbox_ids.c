@@ -40,12 +40,12 @@ static bool write_proc(pid_t pid, const char *file, const char *text)
     return fd >= 0 && write(fd, text, strlen(text)) == (ssize_t)strlen(text);
 }
 
-bool sandbox_ids_map(const struct sandbox_host *host, pid_t child)
+bool sandbox_ids_map(const struct sandbox_host *host, pid_t child, uint32_t first)
 {
     char map[64];
 
     if (host->tier == ZYGOTE_TIER_A) {
-        snprintf(map, sizeof map, "0 %d %d", SANDBOX_ID_BASE, SANDBOX_ID_RANGE);
+        snprintf(map, sizeof map, "0 %u %d", (unsigned)first, SANDBOX_SLOT_IDS);
         return write_proc(child, "uid_map", map) && write_proc(child, "gid_map", map);
     }
     if (!write_proc(child, "setgroups", "deny")) /* the price of mapping one's own group */
@@ -77,7 +77,7 @@ int sandbox_ids_namespace(const struct sandbox_host *host)
     }
     if (child < 0)
         return -1;
-    if (sandbox_ids_map(host, child)) {
+    if (sandbox_ids_map(host, child, host->slots->first)) {
         snprintf(path, sizeof path, "/proc/%d/ns/user", (int)child);
         fd = open(path, O_RDONLY | O_CLOEXEC);
     }

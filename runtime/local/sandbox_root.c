@@ -85,6 +85,7 @@ static void mount_store(const struct sandbox_host *host, const struct zygote_lim
          "mount the writable layer");
     make_directory("mnt/upper", 0755);
     make_directory("mnt/workdir", 0755);
+    make_directory("mnt/lower", 0755);
     make_directory(ROOT, 0755);
     /* A mount of its own: the way up from the root directory ends here. */
     must(mount(ROOT, ROOT, NULL, MS_BIND, NULL) == 0, "bind the root directory");
@@ -146,10 +147,18 @@ static void place_sudo(const struct sandbox_host *host)
         must(fchmod(fd, 04755) == 0, "make %s set-user-id", path);
 }
 
-static void mount_layer(const struct sandbox_host *host, const struct sandbox_layer *layer,
-                        bool is_new)
+/* Where the overlay can find it: the overlay keeps it, so nobody else needs to. */
+static void attach_clone(int fd, const char *path)
 {
-    char target[64], upper[64], work[64], options[256];
+    make_directory(path, 0755);
+    must(syscall(SYS_move_mount, fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) == 0, "attach %s",
+         path);
+}
+
+static void mount_layer(const struct sandbox_host *host, const struct sandbox_layer *layer,
+                        int clone_fd, bool is_new)
+{
+    char target[64], upper[64], work[64], lower[64], options[256];
 
     snprintf(target, sizeof target, ROOT "/%s", layer->name);
     if (*layer->link) {
@@ -161,14 +170,18 @@ static void mount_layer(const struct sandbox_host *host, const struct sandbox_la
     make_directory(target, 0755);
     make_directory(upper, 0755);
     make_directory(work, 0755);
+    snprintf(lower, sizeof lower, clone_fd >= 0 ? "mnt/lower/%s" : "%s",
+             clone_fd >= 0 ? layer->name : layer->lower);
+    if (clone_fd >= 0)
+        attach_clone(clone_fd, lower);
     if (is_new && strcmp(layer->name, "usr") == 0)
         place_sudo(host);
-    snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s,userxattr", layer->lower,
-             upper, work);
+    snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s,userxattr", lower, upper,
+             work);
     if (mount("overlay", target, "overlay", without_suid(host) | MS_NODEV, options) == 0)
         return;
     must(errno == EINVAL, "mount the overlay of /%s", layer->name);
-    bind_read_only(layer->lower, target);
+    bind_read_only(lower, target);
 }
 
 static void bind_file(const char *source, const char *target)
@@ -265,14 +278,14 @@ int sandbox_root_open_store(void)
 }
 
 void sandbox_root_build(const struct sandbox_host *host, const struct zygote_limits *limits,
-                        int files_fd)
+                        const int layer_fd[SANDBOX_LAYERS], int files_fd)
 {
     mount_store(host, limits);
     if (files_fd >= 0)
         must(sandbox_restore(host, "mnt", files_fd), "bring back its files");
     make_skeleton(host);
     for (int i = 0; i < host->n_layers; i++)
-        mount_layer(host, &host->layer[i], files_fd < 0);
+        mount_layer(host, &host->layer[i], layer_fd[i], files_fd < 0);
     fill_dev(host);
     mount_proc();
     mount_boot_id();

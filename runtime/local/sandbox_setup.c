@@ -10,6 +10,7 @@
 #include "runtime/local/agent/handover.h"
 #include "runtime/local/sandbox_filter.h"
 #include "runtime/local/sandbox_ids.h"
+#include "runtime/local/sandbox_layers.h"
 #include "runtime/local/sandbox_root.h"
 
 #include <errno.h>
@@ -49,14 +50,6 @@ static void must(bool done, const char *step)
 {
     if (!done)
         sandbox_fail(step);
-}
-
-static void wait_for_maps(void)
-{
-    char go;
-
-    if (recv(sync_fd, &go, 1, 0) != 1)
-        _exit(1); /* the zygote is gone */
 }
 
 /* A word for the zygote, with descriptors, of which there are at most two. */
@@ -207,9 +200,12 @@ static _Noreturn void become_agent(const struct sandbox_host *host)
 
 _Noreturn void sandbox_setup(const struct sandbox_inside *in)
 {
+    int layers[SANDBOX_LAYERS];
+
     sync_fd = in->sync_fd;
     reset_signals();
-    wait_for_maps();
+    if (!sandbox_layers_receive(in->host, sync_fd, layers)) /* and the maps are written */
+        _exit(1);                                           /* the zygote is gone */
     must(sandbox_cgroups_join(&in->cgroups), "join its control groups");
     must(sandbox_ids_take(in->host), "take the ids of the sandbox");
     must(setsid() >= 0, "start a session");
@@ -217,7 +213,7 @@ _Noreturn void sandbox_setup(const struct sandbox_inside *in)
     /* The daemon's session keyring would be inherited. */
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
         must(errno == EPERM || errno == EDQUOT, "leave the session's keyring");
-    sandbox_root_build(in->host, &in->limits, in->files_fd);
+    sandbox_root_build(in->host, &in->limits, layers, in->files_fd);
     hand_over_store();
     must(sethostname("e2b.local", 9) == 0, "set the host name");
     enter_network(&in->host->net);

@@ -12,6 +12,7 @@
 #include "common/base/mem.h"
 #include "runtime/local/oom_score.h"
 #include "runtime/local/sandbox_ids.h"
+#include "runtime/local/sandbox_layers.h"
 #include "runtime/local/sandbox_setup.h"
 #include "runtime/local/sandbox_tree.h"
 
@@ -130,14 +131,16 @@ bool sandbox_await(struct sandbox *s, struct status *st)
 static bool let_go(const struct sandbox_host *host, const struct sandbox *sandbox,
                    struct status *st)
 {
-    if (!sandbox_ids_map(host, sandbox->pid)) {
+    if (!sandbox_ids_map(host, sandbox->pid, sandbox->first_id)) {
         struct sandbox_failure failure = {.step = "write its id maps", .error = errno};
 
         return set_failure(st, &failure);
     }
     oom_score_set(sandbox->pid, OOM_SCORE_SANDBOX); /* only root may, and only root had less */
-    if (send(sandbox->sync_fd, "", 1, MSG_NOSIGNAL) != 1)
-        return status_set(st, CODE_INTERNAL, 0, "the sandbox's first process ended at once");
+    if (!sandbox_layers_send(host, sandbox->sync_fd, sandbox->namespace_fd))
+        return status_set(st, CODE_INTERNAL, 0,
+                          "the sandbox's first process cannot be given the system's files: %s",
+                          strerror(errno));
     return true;
 }
 
@@ -202,7 +205,13 @@ struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
     sandbox->store_fd = sandbox->namespace_fd = -1;
     sandbox->net = (struct sandbox_net_sockets){-1, -1};
     snprintf(sandbox->id, sizeof sandbox->id, "%s", id);
-    if (mkdir(dir, 0700) < 0)
+    sandbox->slots = host->slots;
+    if (host->slots)
+        sandbox->first_id = sandbox_slots_take(host->slots);
+    if (host->slots && sandbox->first_id == 0)
+        status_set(st, CODE_RESOURCE_EXHAUSTED, 0, "all %d ranges of ids are in use",
+                   host->slots->n);
+    else if (mkdir(dir, 0700) < 0)
         status_set(st, CODE_INTERNAL, 0, "%s cannot be made: %s", dir, strerror(errno));
     else if (start(host, sandbox, limits, config_fd, files_fd, st))
         return sandbox;
@@ -258,6 +267,8 @@ static void close_if_open(int fd)
 void sandbox_free(struct sandbox *s)
 {
     list_unlink(&s->node);
+    if (s->slots)
+        sandbox_slots_give(s->slots, s->first_id);
     close_if_open(s->pidfd);
     close_if_open(s->sync_fd);
     close_if_open(s->record_fd);

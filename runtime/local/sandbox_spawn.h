@@ -23,6 +23,8 @@ struct sandbox {
     enum sandbox_phase phase;
     pid_t pid;                      /* of its agent; everything inside dies with it */
     int pidfd;                      /* owned; readable when all its processes are gone */
+    struct sandbox_slots *slots;    /* borrowed */
+    uint32_t first_id;              /* owned, of the slots; tier B: 0 */
     int sync_fd;                    /* owned; readable when there is something to hear */
     struct sandbox_net_sockets net; /* owned; the daemon has its own copies */
     int store_fd;                   /* owned; its writable layer, as it is below the overlays */

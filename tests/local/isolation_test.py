@@ -305,6 +305,10 @@ def test_two_sandboxes_do_not_meet(local):
     api = Api(local.address)
     one, two = api.create(), api.create()
     try:
+        if local.ready["tier"] == "A":
+            maps = [made.run("cat /proc/self/uid_map")[1].split() for made in (one, two)]
+            assert all(m[0] == b"0" and m[2] == b"65536" for m in maps)
+            assert abs(int(maps[0][1]) - int(maps[1][1])) >= 65536, "they share ids"
         one.run("echo secret > /tmp/secret")
         assert two.run("test -e /tmp/secret")[0] == 1
         with one.start("exec sleep 100") as process:

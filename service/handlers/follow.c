@@ -441,6 +441,25 @@ static bool may_heal(const struct status *st)
            st->code == CODE_DEADLINE_EXCEEDED;
 }
 
+/* Until the sandbox is resumed, which is not ours to do. */
+static void park(struct follow *f)
+{
+    bool news = !f->paused;
+
+    f->paused = true;
+    f->broken_since_ns = 0;
+    f->failures = 0;
+    enter(f, FOLLOW_WAITING);
+    wait_ms(f, PAUSED_POLL_MS);
+    if (news && call_can_send(f->call))
+        send_heartbeat(f);
+}
+
+static bool is_paused(const struct status *st)
+{
+    return st->reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_PAUSED;
+}
+
 static void on_probed(struct e2b_op *op)
 {
     struct follow *f = op_back(op);
@@ -453,14 +472,7 @@ static void on_probed(struct e2b_op *op)
         else
             finish_failed(f, op->st);
     } else if (f->state == FOLLOW_PROBING && f->sandbox.state == E2B_PAUSED) {
-        bool news = !f->paused;
-
-        f->paused = true;
-        f->broken_since_ns = 0;
-        enter(f, FOLLOW_WAITING);
-        wait_ms(f, PAUSED_POLL_MS);
-        if (news && call_can_send(f->call))
-            send_heartbeat(f);
+        park(f);
     } else if (f->state == FOLLOW_PROBING) {
         f->paused = false;
         open_follower(f);
@@ -477,7 +489,9 @@ static void conclude(struct follow *f)
     drop_stream(f);
     relay_cut(&f->relay);
     if (st.code != CODE_OK) {
-        if (may_heal(&st))
+        if (is_paused(&st))
+            park(f);
+        else if (may_heal(&st))
             try_again(f, &st);
         else
             finish_failed(f, st);

@@ -1,8 +1,8 @@
 /*
  * What is said between a daemon (zygote.c, zygote_start.c) and the zygote (sandbox_desk.c). Two
  * SOCK_SEQPACKET connections: one for requests, each with its reply before the next, and one for
- * events, which come by themselves. The zygote speaks first, with a hello; then the daemon greets, and from there
- * on it is the zygote's daemon.
+ * events, which come by themselves. The zygote speaks first, with a hello; then the daemon greets,
+ * and from there on it is the zygote's daemon.
  *
  * Daemon and zygote may be of different builds, so ZYGOTE_PROTOCOL changes with every struct here.
  * The first two fields of a hello stay what they are for ever.

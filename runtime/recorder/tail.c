@@ -137,10 +137,10 @@ static bool leave_out_lines(struct search *s, const struct journal_event *e, siz
     }
     p->end = e->offset + e->data_len;
     *ret_at = e->data_len;
-    if (p->unfinished_seq != e->seq || !leave_out(s))
+    if (p->unfinished_seq != e->seq)
         return false;
     p->line_seq = 0;
-    return true;
+    return leave_out(s);
 }
 
 static bool leave_out_event(struct search *s, const struct journal_event *e, struct tail_place *ret)

@@ -71,6 +71,14 @@ def test_the_last_lines_are_so_many(stub, sandbox, record, n):
     assert bytes_of(only) == b"err 298\nerr 299\nerr 300\n"
 
 
+def test_an_unfinished_line_is_where_it_was_written(stub, sandbox):
+    """Lines of the other stream that came behind it are later than it is."""
+    follow.run(stub, sandbox, command_id="unfinished", until=api.UNTIL_CLOSED,
+               shell="echo a; printf last; sleep 0.2; echo b >&2; sleep 0.2; echo c >&2")
+    for n, want in (1, b"c\n"), (2, b"b\nc\n"), (3, b"lastb\nc\n"), (4, b"a\nlastb\nc\n"):
+        assert bytes_of(events_of(stub, sandbox, "unfinished", tail=api.Tail(lines=n))) == want
+
+
 def test_the_last_bytes_and_events_are_so_many(stub, sandbox, record):
     full = events_of(stub, sandbox)
     whole = bytes_of(full)
@@ -87,6 +95,7 @@ def test_a_tail_goes_on_with_what_comes(stub, sandbox):
     stream = stub.RunCommand(api.RunCommandRequest(
         sandbox_id=sandbox, command_id="growing", stdin=True,
         shell="for i in 1 2 3; do echo $i; done; read -r x; echo end"), timeout=60)
+    next(stream)
     wait_until(lambda: bytes_of(events_of(stub, sandbox, "growing")) == b"1\n2\n3\n")
     tail = stub.Logs(api.LogsRequest(sandbox_id=sandbox, command_id="growing", follow=True,
                                      tail=api.Tail(lines=1)), timeout=60)

@@ -18,6 +18,8 @@
 
 static const char *const names[CONTROLLERS] = {"memory", "pids", "cpu", "freezer"};
 
+enum { SWEEP_TRIES = 500, SWEEP_WAIT_MS = 4 };
+
 static bool write_text(const char *dir, const char *file, const char *text)
 {
     AUTO_FREE char *path = xasprintf("%s/%s", dir, file);
@@ -50,22 +52,27 @@ static bool has_word(const char *text, const char *separators, const char *word)
     return false;
 }
 
-static void remove_groups_in(const char *base)
+/* False: one is still in use. */
+static bool remove_groups_in(const char *base)
 {
     DIR *dir = opendir(base);
     struct dirent *entry;
+    bool gone = true;
 
     if (!dir)
-        return;
+        return true;
     while ((entry = readdir(dir)) != NULL) {
         AUTO_FREE char *path = NULL;
 
         if (entry->d_type != DT_DIR || entry->d_name[0] == '.')
             continue;
         path = xasprintf("%s/%s", base, entry->d_name);
-        rmdir(path);
+        /* Processes that were killed while they were frozen do not die before they move again. */
+        write_text(path, "freezer.state", "THAWED");
+        gone = (rmdir(path) == 0 || errno != EBUSY) && gone;
     }
     closedir(dir);
+    return gone;
 }
 
 static char *make_base(const char *parent, const char *name)
@@ -74,7 +81,6 @@ static char *make_base(const char *parent, const char *name)
 
     if (mkdir(base, 0755) < 0 && errno != EEXIST)
         return NULL;
-    remove_groups_in(base);
     return TAKE(base);
 }
 
@@ -153,6 +159,21 @@ static void use_line(struct sandbox_cgroups *cgroups, const char *root, const ch
     }
 }
 
+/* What a zygote that was killed left: its sandboxes may still be dying. */
+static void sweep(const struct sandbox_cgroups *cgroups)
+{
+    bool gone = false;
+
+    for (int tries = 0; !gone && tries < SWEEP_TRIES; tries++) {
+        if (tries > 0)
+            nanosleep(&(struct timespec){.tv_nsec = SWEEP_WAIT_MS * 1000000}, NULL);
+        gone = true;
+        for (int i = 0; i < CONTROLLERS; i++)
+            if (cgroups->controller[i].base)
+                gone = remove_groups_in(cgroups->controller[i].base) && gone;
+    }
+}
+
 void sandbox_cgroups_find(struct sandbox_cgroups *cgroups, const char *root, const char *self,
                           const char *name)
 {
@@ -162,6 +183,7 @@ void sandbox_cgroups_find(struct sandbox_cgroups *cgroups, const char *root, con
     *cgroups = (struct sandbox_cgroups){0};
     for (char *line; (line = strsep(&rest, "\n")) != NULL;)
         use_line(cgroups, root, line, name);
+    sweep(cgroups);
 }
 
 void sandbox_cgroups_deinit(struct sandbox_cgroups *cgroups)

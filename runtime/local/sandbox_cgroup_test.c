@@ -140,6 +140,17 @@ static void expect_text(const char *path, const char *wanted)
     assert_string_equal(text, wanted);
 }
 
+static void test_what_was_left_frozen_moves_on(void **state)
+{
+    struct sandbox_cgroups c;
+
+    make("freezer/mine/old");
+    put("freezer/mine/old/freezer.state", "FROZEN");
+    sandbox_cgroups_find(&c, root, "5:freezer:/\n", "mine");
+    expect_text("freezer/mine/old/freezer.state", "THAWED");
+    sandbox_cgroups_deinit(&c);
+}
+
 static void test_one_group_of_version_2_serves_all(void **state)
 {
     static const struct zygote_limits limits = {.memory_bytes = 100, .pids = 7, .cpu_millis = 500};
@@ -196,6 +207,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_version_2_where_only_the_root_may, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_nothing_to_be_had, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_limits_are_written, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_what_was_left_frozen_moves_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_one_group_of_version_2_serves_all, set_up, tear_down),
     };
 

@@ -4,16 +4,15 @@
  * events, which come by themselves. The zygote speaks first, with a hello; then the daemon greets,
  * and from there on it is the zygote's daemon.
  *
- * Daemon and zygote may be of different builds, so ZYGOTE_PROTOCOL changes with every struct here.
- * The first two fields of a hello stay what they are for ever.
+ * Daemon and zygote may be of different builds. They get on when their numbers of the protocol are
+ * the same: to be raised when the meaning of something changes; what changes the size of something
+ * is seen by itself. The first two fields of a hello stay what they are for ever.
  */
 #pragma once
 
 #include "runtime/local/zygote.h"
 
 #include <sys/types.h>
-
-enum { ZYGOTE_PROTOCOL = 3 };
 
 /* The name of the zygote's socket in the data directory. */
 #define ZYGOTE_SOCKET "zygote.sock"
@@ -71,6 +70,11 @@ enum { REPLY_TCP, REPLY_DNS, REPLY_RECORD, REPLY_FDS };
 enum { EVENT_TCP, EVENT_DNS, EVENT_FDS };
 
 enum { ZYGOTE_FDS_MAX = 4 };
+
+enum {
+    ZYGOTE_PROTOCOL = 4 << 20 | (sizeof(struct zygote_hello) + sizeof(struct zygote_request) +
+                                 sizeof(struct zygote_reply) + sizeof(struct zygote_event)),
+};
 
 /* A packet with n descriptors, of which those that are -1 arrive as such. False: errno. */
 bool zygote_send(int to, const void *data, size_t len, const int *fds, size_t n, int flags);

@@ -118,7 +118,7 @@ class Results:
                     passed += 1
                 elif outcome == "skipped":
                     out += 1
-                    why.append("skips itself: %s" % (message or test))
+                    why.append("skips itself: %s" % (message.strip().splitlines() or [test])[0])
                 elif reason := self.reason(suite, name, test):
                     out += 1
                     why.append(reason)
@@ -158,9 +158,12 @@ class Javascript:
     def run(self, env, results):
         (self.folder / "suites.config.mts").write_text(JS_CONFIG, encoding="utf-8")
         backend, mocked = [], []
-        for path in sorted((self.folder / "tests").rglob("*.test.ts")):
+        for path in sorted((self.folder / "tests").rglob("*.test.ts*")):
             name = str(path.relative_to(self.folder / "tests"))
-            if name.startswith("runtimes/") or self.match not in name:
+            if self.match not in name:
+                continue
+            if name.startswith("runtimes/"):
+                results.add("js", name, "(all)", "skipped", "is for Cloudflare's or a browser's runtime")
                 continue
             speaks = (JS_BACKEND.search(path.read_text(encoding="utf-8")) or
                       name in JS_BACKEND_TOO) and name not in JS_MOCKED

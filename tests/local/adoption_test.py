@@ -321,6 +321,9 @@ def end_zygote_of(local):
     groups = leftovers.cgroups_of(data_dir)
     sandbox = Api(local.address).create()
     assert sandbox.run("(setsid sleep 1000 > /dev/null 2>&1 &) ; true")[0] == 0
+    paused = Api(local.address).create()
+    assert paused.run("(setsid sleep 1000 > /dev/null 2>&1 &) ; true")[0] == 0
+    assert paused.api.call("POST", "/sandboxes/%s/pause" % paused.id).status == 204
     os.kill(zygote_of(local), signal.SIGKILL)
     assert local.process.wait(20) == 1
     local.wait_log("the zygote died")

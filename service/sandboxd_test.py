@@ -251,8 +251,8 @@ def test_a_second_signal_ends_at_once(pods, number):
 @pytest.fixture
 def embedded(data_dir, request):
     pod = programs.Pod(None, None, "--local", "--local-data-dir=%s" % (
-        data_dir / request.node.name), api_key=None, env={"E2B_API_URL": None,
-                                                          "E2B_SANDBOX_URL": None})
+        data_dir / request.node.name), api_key=None, env={
+            "E2B_API_URL": None, "E2B_SANDBOX_URL": None, "E2B_LOCAL_ORPHAN_TIME": "0s"})
     yield pod
     if pod.process.poll() is None:
         pod.stop()

@@ -175,7 +175,7 @@ def test_a_drain_lets_unary_calls_finish(local, sandbox):
 def test_ending_the_local_runtime_ends_its_sandboxes(data_dir):
     """Whatever runs in them; the harness sees to it that no process, mount or cgroup is left."""
     local = programs.Local(data_dir / "brief")
-    assert bool(local.cgroups) == ("cgroups:" in local.ready["isolation"])
+    assert bool(local.cgroups) == ("cgroup v" in local.ready["isolation"])
     with Service(local, count=1) as service:
         stub = service.stub(0)
         sandbox = stub.CreateSandbox(api.CreateSandboxRequest(), timeout=60).sandbox.sandbox_id

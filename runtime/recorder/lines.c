@@ -51,6 +51,7 @@ bool lines_take(struct lines *l, struct journal_event *e)
     if (e->data_len > JOURNAL_PAYLOAD_MAX)
         return false;
     notice_gap(s, e);
+    s->gave_up = false;
     before = s->n_held;
     now = complete(s, e->data, e->data_len);
     lets_go = now > 0 || e->data_len == 0;
@@ -83,6 +84,7 @@ uint64_t lines_give_up(struct lines *l)
 
     for (int i = 0; i < LINE_STREAMS; i++) {
         n += l->streams[i].n_held;
+        l->streams[i].gave_up |= l->streams[i].n_held > 0;
         forget(&l->streams[i]);
     }
     return n;

@@ -16,6 +16,7 @@ struct line_stream {
     size_t n_held;
     uint64_t since_newline; /* bytes; more than are held when those are too many */
     uint64_t offset;        /* of what comes next */
+    bool gave_up;           /* what was held before it is gone */
 };
 
 struct lines {

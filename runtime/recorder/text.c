@@ -82,7 +82,8 @@ struct look_back {
     struct text_stream streams[TEXT_STREAMS]; /* found so far */
     uint64_t begin[TEXT_STREAMS];             /* offset of the earliest event seen */
     bool seen[TEXT_STREAMS];
-    bool ended[TEXT_STREAMS]; /* an empty event is among them: what is before it does not matter */
+    bool ended[TEXT_STREAMS]; /* an empty event or a gap is among them: what is before it does not
+                                 matter */
 };
 
 /* Puts the tails of one segment in front of what is known from the ones behind it. */
@@ -95,7 +96,9 @@ static void prepend(struct look_back *l, struct text *segment, const struct look
             continue;
         if (!l->seen[i]) {
             *later = segment->streams[i];
-        } else if (!l->ended[i] && segment->streams[i].offset == l->begin[i]) {
+        } else if (segment->streams[i].offset != l->begin[i]) {
+            l->ended[i] = true;
+        } else if (!l->ended[i]) {
             struct text_stream whole = segment->streams[i];
 
             utf8_tail_push(&whole.tail, later->tail.bytes, later->tail.n);
@@ -122,8 +125,8 @@ static void look_into(struct look_back *l, int fd)
             continue;
         if (!own.seen[i])
             own.begin[i] = e.offset;
+        own.ended[i] |= e.data_len == 0 || (own.seen[i] && e.offset != tails.streams[i].offset);
         own.seen[i] = true;
-        own.ended[i] |= e.data_len == 0;
         text_skip(&tails, &e, e.data_len == 0);
     }
     segment_walk_deinit(&w);

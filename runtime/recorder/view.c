@@ -24,16 +24,17 @@ void view_deinit(struct view *v)
     v->lines = NULL;
 }
 
-/* Held bytes stand behind a newline, so no character is cut there. */
+/* Held bytes stand behind a newline, so no character is cut there; nor is one where such bytes were
+ * given up. */
 static void align_text(struct view *v)
 {
     for (int i = 0; i < TEXT_STREAMS; i++) {
-        size_t held = v->lines->streams[i].n_held;
+        const struct line_stream *s = &v->lines->streams[i];
 
-        if (held == 0)
+        if (s->n_held == 0 && !s->gave_up)
             continue;
         v->text.streams[i].tail.n = 0;
-        v->text.streams[i].offset -= held;
+        v->text.streams[i].offset -= s->n_held;
     }
 }
 

@@ -145,7 +145,9 @@ static bool enter_later(struct reader *r)
         return skip_to_end(r);
     if (later->first_seq > r->next_seq) {
         skip_to(r, later->first_seq, later->bytes_before);
-    } else { /* it appeared after start() had looked */
+    } else if (r->fd >= 0 && later->first_seq < r->next_seq) {
+        r->corrupt = true; /* it would repeat what was read */
+    } else {               /* it appeared after the start had looked */
         r->next_seq = later->first_seq;
         r->bytes = later->bytes_before;
         r->bytes_known = true;
@@ -187,9 +189,9 @@ void reader_deinit(struct reader *r)
 
 static enum reader_step take(struct reader *r, struct journal_event *e)
 {
-    uint64_t first = e->kind == JOURNAL_DROPPED ? e->dropped_first : e->seq;
+    struct journal_check check = {.last_seq = r->next_seq - 1};
 
-    if (first != r->next_seq || e->seq == UINT64_MAX)
+    if (!journal_check_next(&check, e) || e->seq == UINT64_MAX)
         return READER_CORRUPT;
     r->looked_again = false;
     r->frame = r->walk.frame;
@@ -226,7 +228,7 @@ enum reader_step reader_next(struct reader *r, bool suspect, struct journal_even
             result = segment_walk_next(&r->walk, ret);
         if (result == JOURNAL_FRAME)
             return take(r, ret);
-        if (result == JOURNAL_CORRUPT)
+        if (result == JOURNAL_CORRUPT || r->corrupt)
             return READER_CORRUPT;
         if (enter_next(r))
             continue;

@@ -30,7 +30,8 @@ struct reader {
     uint64_t next_seq; /* the next event of the journal */
     uint64_t bytes;    /* of output before it */
     bool bytes_known;
-    int64_t last_ns;   /* of the event before it */
+    int64_t last_ns; /* of the event before it */
+    bool corrupt;
     bool looked_again; /* a later segment is there, and this one was read to its end since */
 
     struct segment stop;  /* what was recorded at the start */

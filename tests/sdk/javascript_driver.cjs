@@ -27,7 +27,7 @@ for (const [label, names] of Object.entries(PRIVATE)) {
 }
 
 // What the runtime does not serve yet; while there is any, methods that never ran are no failure.
-const LATER = ['pause', 'lifecycle', 'snapshots']
+const LATER = []
 
 // Classes that are not exported are met as objects.
 async function meetClasses(seen, sandbox) {

@@ -86,11 +86,11 @@ async function pause(Sandbox) {
 }
 
 async function lifecycle(Sandbox) {
-  const filesystem = await Sandbox.create({ timeoutMs: 1000, lifecycle: { onTimeout: { action: 'pause', keepMemory: false } } })
-  const woken = await Sandbox.create({ timeoutMs: 1000, lifecycle: { onTimeout: 'pause', autoResume: true } })
+  const filesystem = await Sandbox.create({ timeoutMs: 3000, lifecycle: { onTimeout: { action: 'pause', keepMemory: false } } })
+  const woken = await Sandbox.create({ timeoutMs: 3000, lifecycle: { onTimeout: 'pause', autoResume: true } })
   await filesystem.files.write('kept', '1')
-  const server = await woken.commands.run('exec python3 -m http.server 8000', { background: true })
-  server.wait().catch(() => {})
+  // No stream is left open: the SDK asks after a sandbox whose stream breaks, and that would wake it.
+  await woken.commands.run('python3 -m http.server 8000 >/dev/null 2>&1 &')
   for (const sandbox of [filesystem, woken]) await until(async () => (await sandbox.getInfo()).state === 'paused', 'the pause')
   assert.deepEqual({ ...(await woken.getInfo()).lifecycle }, { onTimeout: 'pause', autoResume: true })
   await filesystem.connect()

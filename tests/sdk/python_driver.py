@@ -83,7 +83,7 @@ ALONE = [python_life.services, python_life.idempotency, python_life.pause, pytho
 
 
 # What the runtime does not serve yet; while there is any, methods that never ran are no failure.
-LATER = [python_life.pause, python_life.lifecycle, python_life.snapshots]
+LATER = []
 
 
 async def create(sdk):

@@ -113,13 +113,14 @@ async def pause(sdk):
 async def lifecycle(sdk):
     """What a timeout does: pause, and what wakes it."""
     filesystem = await sdk.Sandbox.create(
-        timeout=1, lifecycle={"on_timeout": {"action": "pause", "mode": "filesystem"}})
+        timeout=3, lifecycle={"on_timeout": {"action": "pause", "mode": "filesystem"}})
     woken = await sdk.Sandbox.create(
-        timeout=1, lifecycle={"on_timeout": "pause", "auto_resume": True})
+        timeout=3, lifecycle={"on_timeout": "pause", "auto_resume": True})
     await filesystem.files.write("kept", "1")
-    await woken.commands.run("exec python3 -m http.server 8000", background=True)
+    # No stream is left open: the SDK asks after a sandbox whose stream breaks, and that would wake it.
+    await woken.commands.run("python3 -m http.server 8000 >/dev/null 2>&1 &")
     for sandbox in filesystem, woken:
-        end = time.monotonic() + 10
+        end = time.monotonic() + 15
         while (await sandbox.get_info()).state != SandboxState.PAUSED:
             assert time.monotonic() < end
             time.sleep(0.02)

@@ -212,7 +212,7 @@ void api_timeout(const struct api_call *call)
         api_error(call->x, 400, "The sandbox has reached its maximum lifetime");
         return;
     }
-    if (timeout_s == 0)
+    if (timeout_s == 0 && !s->auto_pause)
         daemon_kill(call->daemon, s, "its timeout was set to 0");
     else
         daemon_set_timeout(call->daemon, s,

@@ -218,6 +218,12 @@ def test_it_is_paused_at_its_end(create):
         assert read(sandbox, "~/file") == "kept"
 
 
+def test_no_time_left_pauses_it_too(create):
+    sandbox = create(autoPause=True)
+    assert post(sandbox, "timeout", {"timeout": 0}).status == 204
+    programs.wait_until(lambda: state(sandbox) == "paused", 10, "the pause")
+
+
 def test_traffic_resumes_it(create):
     sandbox = create(autoPause=True, autoResume={"enabled": True})
     with sandbox.start("python3 -m http.server 8000 >/dev/null 2>&1"):

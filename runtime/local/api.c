@@ -240,14 +240,19 @@ static void reply_later(struct task *task)
     free(l);
 }
 
-void api_reply_kept(const struct api_call *call, int status, struct json_object *take)
+struct task *api_later(const struct api_call *call, int status, struct json_object *take)
 {
     static const struct http_exchange_ops ops = {.gone = on_later_gone};
     struct later *l = xcalloc(1, sizeof(*l));
 
     *l = (struct later){{.run = reply_later}, call->x, status, take};
     http_attach(call->x, &ops, l);
-    daemon_then(call->daemon, &l->task);
+    return &l->task;
+}
+
+void api_reply_kept(const struct api_call *call, int status, struct json_object *take)
+{
+    daemon_then(call->daemon, api_later(call, status, take));
 }
 
 static bool key_has_format(const char *key)

@@ -46,6 +46,8 @@ void api_json(struct http_exchange *x, int status, struct json_object *take);
  * NULL.
  */
 void api_reply_kept(const struct api_call *call, int status, struct json_object *take);
+/* The same answer as a task, which has to be run once, whenever that is. */
+struct task *api_later(const struct api_call *call, int status, struct json_object *take);
 
 /* The sandbox of the call; answered with 400 or 404, and NULL, when there is none. */
 struct sandbox *api_sandbox(const struct api_call *call);

@@ -219,7 +219,7 @@ static void on_created(void *ctx, struct sandbox *s, const struct status *st)
     else if (w->x != NULL)
         api_status(w->x, st);
     else if (s != NULL)
-        daemon_kill(w->daemon, s, "nobody knows of it");
+        daemon_end(w->daemon, s, "nobody knows of it", NULL);
     list_unlink(&w->keyed);
     creation_key_deinit(&w->key);
     free(w);

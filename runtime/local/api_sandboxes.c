@@ -168,8 +168,7 @@ void api_delete(const struct api_call *call)
 
     if (s == NULL)
         return;
-    daemon_kill(call->daemon, s, "deleted");
-    api_reply_kept(call, 204, NULL);
+    daemon_end(call->daemon, s, "deleted", api_later(call, 204, NULL));
 }
 
 bool api_body_number(const struct api_call *call, const char *key, bool required, int64_t min,
@@ -213,7 +212,7 @@ void api_timeout(const struct api_call *call)
         return;
     }
     if (timeout_s == 0 && !s->auto_pause)
-        daemon_kill(call->daemon, s, "its timeout was set to 0");
+        daemon_end(call->daemon, s, "its timeout was set to 0", NULL);
     else
         daemon_set_timeout(call->daemon, s,
                            timeout_s * 1000 < left_ms ? timeout_s * 1000 : left_ms);

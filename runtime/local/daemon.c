@@ -45,7 +45,7 @@ void daemon_rest(struct daemon *d, struct sandbox *s)
     proxy_cut(s);
 }
 
-static void forget(struct daemon *d, struct sandbox *s)
+void daemon_forget(struct daemon *d, struct sandbox *s)
 {
     struct list waiting;
 
@@ -58,45 +58,12 @@ static void forget(struct daemon *d, struct sandbox *s)
     daemon_run_waiting(d, &waiting);
 }
 
-/* A sandbox on its way out. */
-struct killing {
-    struct task task;
-    struct zygote *zygote; /* borrowed */
-    char id[SANDBOX_ID_LEN + 1];
-};
-
-/* On the keeper's thread. */
-static void kill_in_zygote(struct task *task)
-{
-    struct killing *k = container_of(task, struct killing, task);
-    struct status st = STATUS_INIT;
-
-    if (!zygote_kill(k->zygote, k->id, &st) && st.code != CODE_NOT_FOUND)
-        log_error("sandbox did not end", LOG_S("sandbox_id", k->id), LOG_S("error", st.message));
-    free(k);
-}
-
-void daemon_kill(struct daemon *d, struct sandbox *s, const char *why)
-{
-    struct killing *k = xcalloc(1, sizeof(*k));
-
-    *k = (struct killing){.task.run = kill_in_zygote, .zygote = d->zygote};
-    strcpy(k->id, s->id);
-    daemon_note(s, NOTE_INFO, "Sandbox ended", why);
-    log_info("sandbox ends", LOG_S("sandbox_id", s->id), LOG_S("reason", why));
-    /* Streams first: what dies in the sandbox must not look like an orderly end. */
-    if (s->stored)
-        snapshots_unstore(&d->snapshots, s->id);
-    forget(d, s);
-    executor_post(keeper_executor(&d->keeper), &k->task);
-}
-
 static void on_expiry(struct loop_timer *timer)
 {
     struct sandbox *s = container_of(timer, struct sandbox, expiry);
 
     if (!s->auto_pause)
-        daemon_kill(s->daemon, s, "its time is over");
+        daemon_end(s->daemon, s, "its time is over", NULL);
     else if (s->busy)
         loop_timer_after(&s->daemon->loop, timer, BUSY_AT_END_MS);
     else
@@ -190,7 +157,7 @@ static void replace(struct daemon *d, struct sandbox *s)
         return;
     s->busy = old->busy;
     daemon_move_waiting(&s->waiting, &old->waiting);
-    forget(d, old);
+    daemon_forget(d, old);
 }
 
 static struct sandbox *enter(struct creation *c, const struct sandbox_net_sockets *net)
@@ -476,7 +443,7 @@ static void take_ended(struct daemon *d, const struct zygote_event *e)
 {
     struct sandbox *s = registry_find(&d->registry, e->id);
 
-    if (s == NULL || daemon_take_ended(d, e->id))
+    if (daemon_take_end(d, e->id) || s == NULL || daemon_take_ended(d, e->id))
         return;
     daemon_note(s, e->at_deadline ? NOTE_INFO : NOTE_ERROR, "Sandbox ended",
                 e->at_deadline ? "its time is over" : "its first process died");
@@ -484,7 +451,7 @@ static void take_ended(struct daemon *d, const struct zygote_event *e)
         log_info("sandbox ends", LOG_S("sandbox_id", s->id), LOG_S("reason", "its time is over"));
     else
         log_warn("sandbox died", LOG_S("sandbox_id", s->id), LOG_N("wait_status", e->wait_status));
-    forget(d, s);
+    daemon_forget(d, s);
 }
 
 /* News of the keeper's thread. */

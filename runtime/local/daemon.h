@@ -56,6 +56,7 @@ struct daemon {
     uint8_t seed[TOKEN_SEED_LEN]; /* of the access tokens */
     struct list creations;        /* sandboxes that are being made */
     int64_t starting;             /* how many */
+    struct list endings;          /* daemon_end.c's: sandboxes of which there is still something */
     struct list keyed;            /* those of them that have an Idempotency-Key: api_create's */
     bool failed;                  /* the zygote died: nothing works any more */
     struct list changes;          /* daemon_pause.c's: what is going on with busy sandboxes */
@@ -92,8 +93,17 @@ void daemon_create(struct daemon *d, struct sandbox_request *take, daemon_create
  */
 void daemon_create_like(struct daemon *d, const struct sandbox *s, const char *id, const char *from,
                         int64_t timeout_s, daemon_created *done, void *ctx);
-/* Ends it and cuts everything that goes on with it. s is gone afterwards, its processes soon. */
-void daemon_kill(struct daemon *d, struct sandbox *s, const char *why);
+/*
+ * Ends it and cuts everything that goes on with it. s is gone afterwards, its processes soon: then,
+ * unless it is NULL, runs on the loop once nothing of it is left.
+ */
+void daemon_end(struct daemon *d, struct sandbox *s, const char *why, struct task *then);
+/* The zygote has ended it. True: that is what daemon_end() wanted. */
+bool daemon_take_end(struct daemon *d, const char *id);
+/* Nobody waits for ends any more. Behind the keeper's and the server's stop. */
+void daemon_drop_endings(struct daemon *d);
+/* Takes it out of the registry, and what belongs to it there. */
+void daemon_forget(struct daemon *d, struct sandbox *s);
 /* An entry of its log, by us. why: more to say, or NULL. */
 void daemon_note(struct sandbox *s, enum note_level level, const char *message, const char *why);
 /* It begins to be used, or is not any more: what watches it and ends it. */

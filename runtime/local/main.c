@@ -264,6 +264,7 @@ static bool run(struct daemon *d, struct status *st)
     registry_init(&d->registry);
     list_init(&d->keyed);
     list_init(&d->creations);
+    list_init(&d->endings);
     list_init(&d->changes);
     snapshots_init(&d->snapshots, d->config.data_dir);
     histories_init(&d->histories);
@@ -288,6 +289,7 @@ static bool run(struct daemon *d, struct status *st)
     loop_deinit(&d->loop);
     daemon_drop_changes(d);
     daemon_drop_creations(d);
+    daemon_drop_endings(d);
     snapshots_deinit(&d->snapshots);
     registry_deinit(&d->registry);
     histories_deinit(&d->histories);

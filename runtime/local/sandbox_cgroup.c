@@ -159,7 +159,7 @@ static void use_line(struct sandbox_cgroups *cgroups, const char *root, const ch
     }
 }
 
-/* What a zygote that was killed left: its sandboxes may still be dying. */
+/* What there still is, also of a zygote that was killed: its sandboxes may still be dying. */
 static void sweep(const struct sandbox_cgroups *cgroups)
 {
     bool gone = false;
@@ -188,10 +188,10 @@ void sandbox_cgroups_find(struct sandbox_cgroups *cgroups, const char *root, con
 
 void sandbox_cgroups_deinit(struct sandbox_cgroups *cgroups)
 {
+    sweep(cgroups);
     for (int i = 0; i < CONTROLLERS; i++) {
         if (!cgroups->controller[i].base)
             continue;
-        remove_groups_in(cgroups->controller[i].base);
         rmdir(cgroups->controller[i].base);
         free(cgroups->controller[i].base);
     }

@@ -331,12 +331,12 @@ def test_an_end_is_complete(local):
         programs.wait_until(lambda: len(sleepers()) == 4, 10, "the processes")
         assert len([g for g in local.cgroups if os.path.exists(os.path.join(g, sandbox.id))]) == \
             len(local.cgroups)
-        sandbox.delete()
-        programs.wait_until(lambda: not sleepers(), 10, "the end of the processes")
-    programs.wait_until(lambda: not (Path(local.data_dir) / "sandboxes" / sandbox.id).exists(), 10,
-                        "the end of its files")
-    programs.wait_until(lambda: not any(os.path.exists(os.path.join(group, sandbox.id))
-                                        for group in local.cgroups), 10, "the end of its cgroups")
+        # When the answer is there, nothing else of it is.
+        assert sandbox.delete().status == 204
+        assert not sleepers()
+    assert not (Path(local.data_dir) / "sandboxes" / sandbox.id).exists()
+    assert not [g for g in local.cgroups if os.path.exists(os.path.join(g, sandbox.id))]
+    assert sandbox.delete().status == 404
 
 
 def sleepers():

@@ -90,6 +90,7 @@ enum recorder_exit {
     RECORDER_INPUT_GAP = 13, /* input beyond what was written so far */
     RECORDER_EXPIRED = 14,   /* its output was removed */
     RECORDER_NO_TERMINAL = 15, /* it has none to be resized */
+    RECORDER_NEWER = 16,       /* it was recorded by a newer recorder, which this one cannot read */
     /* 126 and 127 are the shell's: the recorder is not installed, or cannot run. */
 };
 

@@ -148,24 +148,25 @@ def wait_for(condition, seconds=60):
 
 
 class Recorder:
-    def __init__(self, directory):
+    def __init__(self, directory, program=None):
+        self.program = program or RECORDER
         self.state = pathlib.Path(directory)
         self.specs = 0
         self.lock = threading.Lock()
         assert self.verb("setup").returncode == 0
 
     def verb(self, *args, **kwargs):
-        return subprocess.run([RECORDER, args[0], f"--state={self.state}", *args[1:]],
+        return subprocess.run([self.program, args[0], f"--state={self.state}", *args[1:]],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300, **kwargs)
 
     def popen(self, *args, **kwargs):
-        return subprocess.Popen([RECORDER, args[0], f"--state={self.state}", *args[1:]],
+        return subprocess.Popen([self.program, args[0], f"--state={self.state}", *args[1:]],
                                 stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
 
     def spec_path(self):
         with self.lock:
             self.specs += 1
-            return self.state / "spec" / f"s{self.specs}"
+            return self.state / "spec" / f"s{self.specs}-{id(self)}"
 
     def write_spec(self, data):
         path = self.spec_path()

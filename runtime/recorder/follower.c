@@ -296,7 +296,7 @@ bool follow(int dir, const struct follow_options *o, struct status *st)
     if (!meta_read(dir, &m, st))
         return false;
     if (m.format > META_FORMAT)
-        return fault(st, RECORDER_INTERNAL, "the command was recorded by a newer recorder");
+        return fault(st, RECORDER_NEWER, "it was recorded by a newer recorder");
     if (!o->attached && o->from == 1 && retention_is_expired(dir))
         return fault(st, RECORDER_EXPIRED,
                      "its output was removed; how it ended is still to be seen");

@@ -16,10 +16,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifndef RECORDER_FORMAT
+#define RECORDER_FORMAT 2 /* a build that stands for the next version has another */
+#endif
+
 enum {
     /* Of the journal and everything around it. 1: had no empty events where a line was unfinished.
      */
-    META_FORMAT = 2,
+    META_FORMAT = RECORDER_FORMAT,
     DIGEST_MAX = 64,
     META_MAX = 4 * 1024 * 1024,
 };

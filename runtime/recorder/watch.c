@@ -348,6 +348,8 @@ static bool step(struct watcher *w, struct status *st)
     int64_t start_ns = INT64_MIN; /* only what is open */
     struct watched *first;
 
+    if (w->set.newer)
+        return fault(st, RECORDER_NEWER, "a command was recorded by a newer recorder");
     /* A command may be left unopened only while everything to be written is older than it. */
     do {
         if (!read_ahead(w, start_ns, st))

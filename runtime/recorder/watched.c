@@ -134,9 +134,9 @@ static bool add_if_new(void *arg, const char *name)
     w = find(s, name);
     if (w != NULL && (w->done || w->start_ns != 0))
         return true;
-    if (!state_open_command(s->state, name, &dir, NULL) || !meta_read(dir, &m, NULL) ||
-        m.format > META_FORMAT)
+    if (!state_open_command(s->state, name, &dir, NULL) || !meta_read(dir, &m, NULL))
         return true; /* nothing that can be read here */
+    s->newer |= m.format > META_FORMAT;
     if (w == NULL)
         w = add(s, name);
     w->start_ns = m.start_ns;

@@ -38,6 +38,8 @@ static const struct meaning meanings[] = {
     {RECORDER_INPUT_GAP, CODE_OUT_OF_RANGE, REASON(INPUT_GAP),
      "input is missing before the offset"},
     {RECORDER_EXPIRED, CODE_NOT_FOUND, REASON(LOG_EXPIRED), "its output was removed"},
+    {RECORDER_NEWER, CODE_UNAVAILABLE, REASON(POD_OUTDATED),
+     "it was recorded by a newer version of the server"},
     {RECORDER_NO_TERMINAL, CODE_FAILED_PRECONDITION, REASON(NO_TERMINAL), "it has no terminal"},
     {RECORDER_FOREIGN, CODE_FAILED_PRECONDITION, REASON(COMMAND_ENDED),
      "the command belongs to the sandbox that this one was made from: it can be read, not driven"},

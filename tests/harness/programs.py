@@ -222,10 +222,10 @@ class Pod(Program):
     """One sandboxd in front of an E2B."""
 
     def __init__(self, api_url, sandbox_url=None, *options, listen="127.0.0.1:0", api_key=API_KEY,
-                 name="sandboxd", env=None):
+                 name="sandboxd", env=None, program="service/sandboxd"):
         env = {"E2B_API_KEY": api_key, "E2B_API_URL": api_url,
                "E2B_SANDBOX_URL": sandbox_url or api_url, **(env or {})}
-        super().__init__(name, [find("service/sandboxd"), "--listen=" + listen, *options],
+        super().__init__(name, [find(program), "--listen=" + listen, *options],
                          {k: v for k, v in env.items() if v is not None})
         self.wait_ready()
 

@@ -17,20 +17,24 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 enum {
     RETRY_MS = 100,
     SOURCES_PER_ROUND = 32,
+    DESCRIPTORS_MAX = 4096,      /* that are closed one by one */
     TERMINAL_HOLDS = 128 * 1024, /* more than the kernel keeps for a terminal's reader */
 };
 
@@ -618,18 +622,34 @@ static void prune(int dir)
 
 /* --- its process --- */
 
+/* From first to last. */
+static void close_between(int first, int last)
+{
+    if (first > last || syscall(SYS_close_range, (unsigned)first, (unsigned)last, 0) == 0)
+        return;
+    for (int fd = first; fd <= last && fd < DESCRIPTORS_MAX; fd++) /* an old kernel */
+        close(fd);
+}
+
+static int by_number(const void *a, const void *b)
+{
+    return *(const int *)a - *(const int *)b;
+}
+
 /* Only what the claim holds stays open. */
 static void close_all_but(const struct claim *c)
 {
-    int limit = (int)sysconf(_SC_OPEN_MAX);
-    int null = open("/dev/null", O_RDWR);
+    int null = open("/dev/null", O_RDWR), kept[] = {c->dir, c->lock, c->listener};
+    int next = STDERR_FILENO + 1;
 
     for (int fd = 0; fd <= STDERR_FILENO; fd++)
         dup2(null, fd);
-    limit = limit < 0 || limit > 4096 ? 4096 : limit;
-    for (int fd = STDERR_FILENO + 1; fd < limit; fd++)
-        if (fd != c->dir && fd != c->lock && fd != c->listener)
-            close(fd);
+    qsort(kept, 3, sizeof(kept[0]), by_number);
+    for (int i = 0; i < 3; i++) {
+        close_between(next, kept[i] - 1);
+        next = kept[i] + 1;
+    }
+    close_between(next, INT_MAX);
 }
 
 /* Two generations, so that the writer is nobody's child but init's, nor a zombie of the caller's.

@@ -117,10 +117,11 @@ bool gone_bytes_before(int dir, uint64_t seq, uint64_t *ret)
     uint64_t first, before, len;
 
     while (next(&c, &first) && next(&c, &before) && next(&c, &len)) {
-        struct cursor events = {.at = c.at, .end = c.at + len};
+        struct cursor events = c;
 
         if (len > (uint64_t)(c.end - c.at))
             break;
+        events.end = c.at + len;
         if (!oldest_known || first <= seq)
             *ret = before;
         oldest_known = true;

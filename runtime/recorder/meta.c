@@ -230,7 +230,7 @@ bool end_read(int dir, struct end_record *ret)
     struct pb_reader r = pb_reader(buf_data(&b), buf_len(&b));
 
     while (pb_next(&r, &f)) {
-        if (f.number == 1 && f.len <= sizeof(ret->exited)) {
+        if (f.number == 1 && f.wire == PB_BYTES && f.len <= sizeof(ret->exited)) {
             memcpy(ret->exited, f.data, f.len);
             ret->exited_len = f.len;
         }

@@ -162,9 +162,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
     for (size_t i = 0; i < len; i++)
         sum = sum * 31 + data[i];
     as_spec(data, len);
-    if (sum / 7 % 8 == 0)
+    if (sum / 7 % 20 == 0)
         as_record(data, len);
-    else if (sum / 7 % 8 < 3)
+    else if (sum / 7 % 20 < 3)
         as_journal(data, len);
     return 0;
 }

@@ -39,7 +39,7 @@ struct watched_set {
     const struct view_options *view; /* borrowed */
     struct list all;                 /* of struct watched, in no order */
     size_t n_done;
-    bool newer; /* there is one that this recorder cannot read */
+    bool newer;         /* there is one that this recorder cannot read */
     int64_t listed_ns;  /* wall clock; when the directory was read */
     int64_t changed_ns; /* when it had changed then */
 };

@@ -5,7 +5,6 @@ That they are attempts at all is shown outside: there root makes the same ones, 
 and succeeds.
 """
 
-import base64
 import os
 import shlex
 import socket
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 from harness import programs
 from tiers import local  # noqa: F401, the fixture
-from wire import Api, Sandbox
+from wire import Api, AsRoot
 
 PROBE = programs.find("tests/local/probe/probe")
 
@@ -142,14 +141,6 @@ def host(local):
     made = Host(local.data_dir.parent)
     yield made
     made.close()
-
-
-class AsRoot(Sandbox):
-    """A sandbox with all commands as root."""
-
-    def headers(self, port=49983):
-        return {**super().headers(port),
-                "Authorization": "Basic " + base64.b64encode(b"root:").decode()}
 
 
 def words(local, host, agent):

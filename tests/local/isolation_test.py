@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from harness import leftovers, programs
 from tiers import local  # noqa: F401, the fixture
-from wire import Api, Sandbox
+from wire import Api, AsRoot, Sandbox
 
 
 @pytest.fixture(scope="module")
@@ -18,14 +18,6 @@ def sandbox(local):
     made = Api(local.address).create(timeout=600)
     yield made
     made.delete()
-
-
-class AsRoot(Sandbox):
-    """The same sandbox, with all commands as root."""
-
-    def headers(self, port=49983):
-        return {**super().headers(port),
-                "Authorization": "Basic " + base64.b64encode(b"root:").decode()}
 
 
 class WithSudo(Sandbox):

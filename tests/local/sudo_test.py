@@ -86,3 +86,21 @@ def test_without_a_root_it_says_so(sandbox):
     assert sandbox.run("sudo sh -c 'exit 7' 2>/dev/null")[0] == 7
     assert sandbox.run("sudo -l")[0] == 1
     assert b"there is no such user" in sandbox.run("sudo -u nobody-such true")[1]
+
+
+@AS_ROOT
+def test_it_is_there_in_a_copy(local, with_root):
+    """Files that were saved and brought back, in a sandbox with other ids, are still root's."""
+    api = Api(local.address)
+    assert with_root.run("sudo touch /usr/local/roots /roots && cp /usr/bin/id ~/own && "
+                         "sudo chown root ~/own && sudo chmod 4755 ~/own")[0] == 0
+    answer = api.call("POST", "/sandboxes/%s/snapshots" % with_root.id, {})
+    assert answer.status == 201, answer.body
+    copy = api.create(templateID=answer.json["snapshotID"])
+    try:
+        assert copy.run("cat /proc/self/uid_map")[1] != with_root.run("cat /proc/self/uid_map")[1]
+        assert copy.run("sudo id -un; ~/own -un; stat -c '%u %a' /usr/bin/sudo /usr/local/roots "
+                        "/roots /usr/bin/env /home/user; sudo touch /usr/local/roots") == \
+            (0, b"root\nroot\n0 4755\n0 644\n0 644\n0 755\n1000 755\n")
+    finally:
+        copy.delete()

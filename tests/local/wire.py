@@ -86,6 +86,14 @@ class Sandbox:
         return process.exit_code, output
 
 
+class AsRoot(Sandbox):
+    """A sandbox with all commands and files as root's."""
+
+    def headers(self, port=ENVD):
+        return {**super().headers(port),
+                "Authorization": "Basic " + base64.b64encode(b"root:").decode()}
+
+
 class Process:
     """process.Process/Start, the stream as it comes."""
 

@@ -218,8 +218,8 @@ static int set_memory_policy(const char *argument)
     return outcome(syscall(SYS_set_mempolicy, 0, NULL, 0));
 }
 
-/* Types into the terminal of who looks at it: a classic of sudo and su. */
-static int push_input(const char *argument)
+/* A terminal that is the caller's, to be typed into: a classic of sudo and su. */
+static int push_input_by(unsigned long request)
 {
     int master = posix_openpt(O_RDWR | O_NOCTTY), terminal, number, unlocked = 0;
     char path[32], key = 'x';
@@ -231,23 +231,18 @@ static int push_input(const char *argument)
     terminal = open(path, O_RDWR);
     if (terminal < 0 || ioctl(terminal, TIOCSCTTY, 0) < 0)
         return errno;
-    return outcome(ioctl(terminal, TIOCSTI, &key));
+    return outcome(syscall(SYS_ioctl, terminal, request, &key));
+}
+
+static int push_input(const char *argument)
+{
+    return push_input_by(TIOCSTI);
 }
 
 /* The high half of the number: the kernel takes an unsigned int of it. */
 static int push_input_in_disguise(const char *argument)
 {
-    int master = posix_openpt(O_RDWR | O_NOCTTY), terminal, number, unlocked = 0;
-    char path[32], key = 'x';
-
-    if (ioctl(master, TIOCSPTLCK, &unlocked) < 0 || ioctl(master, TIOCGPTN, &number) < 0)
-        return errno;
-    snprintf(path, sizeof path, "/dev/pts/%d", number);
-    setsid();
-    terminal = open(path, O_RDWR);
-    if (terminal < 0 || ioctl(terminal, TIOCSCTTY, 0) < 0)
-        return errno;
-    return outcome(syscall(SYS_ioctl, terminal, TIOCSTI | 0x7700000000UL, &key));
+    return push_input_by(TIOCSTI | 0x7700000000UL);
 }
 
 static int use_console(const char *argument)

@@ -71,7 +71,8 @@ class Control:
     def call(self, *args):
         """Runs one verb and returns its JSON lines."""
         done = subprocess.run(self.command + list(args), stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False,
+                              preexec_fn=programs.die_with_parent)
         if done.returncode != 0:
             raise RuntimeError("sandboxctl %s: %s" % (shlex.join(args), done.stderr.decode().strip()))
         return [json.loads(line) for line in done.stdout.splitlines()]
@@ -79,7 +80,8 @@ class Control:
     def run(self, *args):
         """Starts a command in a sandbox; its events can be read from the process's stdout."""
         return subprocess.Popen(self.command + ["run", *args], stdin=subprocess.DEVNULL,
-                                stdout=subprocess.PIPE, start_new_session=True)
+                                stdout=subprocess.PIPE, start_new_session=True,
+                                preexec_fn=programs.die_with_parent)
 
 
 class Lines:

@@ -20,6 +20,7 @@ from harness import leftovers
 
 API_KEY = "e2b_" + "0123456789abcdef0123" * 2
 
+PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -27,6 +28,11 @@ _libc = ctypes.CDLL(None, use_errno=True)
 def adopt_orphans():
     if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0:
         raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
+
+
+def die_with_parent():
+    """For preexec_fn: also whom an interrupted Popen started, and nobody knows, ends with us."""
+    _libc.prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
 
 
 def find(path):
@@ -179,7 +185,8 @@ class Local(Program):
 
     def stop(self, timeout=30):
         super().stop(timeout)
-        left = leftovers.cgroups_of(self.data_dir)
+        # They are named by the folder's inode, and may be of the one that had its number before.
+        left = leftovers.none_within(10, lambda: leftovers.cgroups_of(self.data_dir))
         assert not left, "cgroups left: %s" % left
 
     @property

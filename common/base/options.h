@@ -1,9 +1,17 @@
 /*
- * One table of options drives the command line, the environment, --help and --version.
+ * One table of options drives the command line, the environment, a file, --help, --version, and
+ * the pages of options_page.h.
  *
- * Order of precedence: the command line, then the environment, then what the target held before.
- * `--name=value` and `--name value` are the same; a flag (OPTION_BOOL) stands alone and takes
- * `--name=false` to be switched off. An OPTION_STRINGS may be given again and again.
+ * Order of precedence: the command line, then the environment, then the file, then what the target
+ * held before. `--name=value` and `--name value` are the same; a flag (OPTION_BOOL) stands alone
+ * and takes `--name=false` to be switched off. An OPTION_STRINGS may be given again and again; what
+ * one source says replaces what a weaker one said.
+ *
+ * The file holds lines of `name = value`, with the names and values of the command line, blank ones
+ * and comments (# in front). No quotes, no nesting, nothing to escape: whoever knows the flags
+ * knows the file, errors name the line, and it needs no library.
+ *
+ * An unknown name is an error wherever it stands, and the error tells the nearest one there is.
  */
 #pragma once
 
@@ -23,7 +31,10 @@ enum option_type {
     OPTION_STRINGS,  /* struct option_strings *; each value is one more, borrowed too */
 };
 
-enum { OPTION_STRINGS_MAX = 256 };
+enum { OPTION_STRINGS_MAX = 256, OPTIONS_MAX = 128 };
+
+/* Where a value came from, the weakest first. */
+enum option_source { OPTION_DEFAULT, OPTION_FROM_FILE, OPTION_FROM_ENV, OPTION_FROM_FLAG };
 
 struct option_strings {
     const char *at[OPTION_STRINGS_MAX];
@@ -36,10 +47,14 @@ struct option {
     const char *env;  /* environment variable, NULL for none */
     enum option_type type;
     void *target;
-    const char *arg;  /* how --help names the value; NULL for flags */
-    const char *help; /* one or more sentences; --help wraps them */
-    int64_t min, max; /* of INT, DURATION (ms) and SIZE; both 0: any non-negative value */
-    bool secret;      /* the value is never printed */
+    const char *arg;        /* how --help names the value; NULL for flags */
+    const char *help;       /* one or more sentences; --help wraps them */
+    int64_t min, max;       /* of INT, DURATION (ms) and SIZE; both 0: any non-negative value */
+    bool secret;            /* the value is never printed */
+    bool not_in_file;       /* a matter of one start */
+    const char *choices;    /* of STRING: the words it may be, with a blank between; NULL: any */
+    const char *by_default; /* what happens without it, where the target's value does not tell */
+    const char *section;    /* the heading above this option and those that follow it */
 };
 
 struct program {
@@ -49,11 +64,21 @@ struct program {
     const struct option *options;
     const char *more; /* printed at the end of --help; NULL for none */
     bool anywhere;    /* options may follow operands; argv is reordered, operands last */
+
+    /* All of these may be left out. */
+    const char *about;             /* paragraphs, with an empty line between, for its pages */
+    bool tells_defaults;           /* help ends each option with what its target held before */
+    const char *file_option;       /* the STRING option that names the file */
+    const char *env_prefix;        /* a variable that begins so and is no option is an error */
+    const char *const *env_others; /* but for these; NULL-terminated */
+    uint8_t *sources;              /* filled: an enum option_source for each option */
+    /* --print=WHAT; false: there is no such page. */
+    bool (*print_page)(const struct program *p, const char *what, FILE *to);
 };
 
 enum options_result {
     OPTIONS_RUN,   /* go on; *ret_args is the index of the first operand */
-    OPTIONS_DONE,  /* --help or --version was printed: exit with 0 */
+    OPTIONS_DONE,  /* --help, --version or a page was printed: exit with 0 */
     OPTIONS_ERROR, /* st says what is wrong and what to do: print it, exit with 2 */
 };
 
@@ -65,3 +90,13 @@ enum options_result options_parse(const struct program *p, int argc, char **argv
                                   struct status *st);
 
 void options_print_help(const struct program *p, FILE *to);
+
+/* --- for those that make pages of the table --- */
+
+struct buf;
+
+/* What the target holds, as it would be written; "" for nothing, "***" for a secret. STRINGS have a
+ * comma between. */
+void options_value(const struct option *o, struct buf *ret);
+/* What happens without the option; "" when its help says it. Before options_parse(). */
+void options_default(const struct option *o, struct buf *ret);

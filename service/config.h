@@ -1,15 +1,23 @@
 /*
- * The configuration of sandboxd: one table drives the command line, the environment and --help.
- * Read once at start; it does not change after that. Texts are borrowed from argv and environment.
+ * The configuration of sandboxd: one table (config_table.c) drives the command line, the
+ * environment, the file, and every page about them. Read once at start; it does not change after
+ * that, and stays where it was read, because the table points into it. Texts are borrowed: from
+ * argv, the environment, and the file's memory, which is kept.
  */
 #pragma once
 
+#include "common/base/options.h"
 #include "common/base/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
+enum { CONFIG_OPTIONS_MAX = 96 };
+
 struct config {
+    const char *config_file;
+    bool check_only; /* of this one start: config_read() does not say CONFIG_RUN */
+
     const char *listen;        /* HOST:PORT */
     bool insecure;             /* other addresses than the loopback are allowed without TLS */
     int64_t workers;           /* threads that serve calls */
@@ -37,11 +45,14 @@ struct config {
     int64_t e2b_threads;
     int64_t lease_ms;      /* of a follower in a sandbox */
     int64_t stream_buffer; /* bytes per stream between the sandbox and the client */
+
+    struct option options[CONFIG_OPTIONS_MAX]; /* ends with one without a name */
+    uint8_t sources[CONFIG_OPTIONS_MAX];       /* enum option_source of each */
 };
 
 enum config_result {
     CONFIG_RUN,   /* go on */
-    CONFIG_DONE,  /* --help or --version was printed: exit with 0 */
+    CONFIG_DONE,  /* a page was printed, or the check passed: exit with 0 */
     CONFIG_ERROR, /* st says what is wrong and what to do: exit with 2 */
 };
 

@@ -7,14 +7,15 @@
 
 #include "service/config.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 static const char *const variables[] = {
-    "E2B_API_KEY",      "E2B_DOMAIN",         "E2B_API_URL",    "E2B_SANDBOX_URL",
-    "E2B_TEMPLATE",     "SANDBOXD_LISTEN",    "SANDBOXD_LOCAL", "SANDBOXD_INSECURE",
-    "SANDBOXD_WORKERS", "SANDBOXD_LOG_LEVEL",
+    "E2B_API_KEY",      "E2B_DOMAIN",         "E2B_API_URL",     "E2B_SANDBOX_URL",
+    "E2B_TEMPLATE",     "SANDBOXD_LISTEN",    "SANDBOXD_LOCAL",  "SANDBOXD_INSECURE",
+    "SANDBOXD_WORKERS", "SANDBOXD_LOG_LEVEL", "SANDBOXD_CONFIG",
 };
 
 static int clear_environment(void **state)
@@ -127,6 +128,57 @@ static void test_what_makes_no_sense_is_refused(void **state)
     }
 }
 
+/* One spelling for all: whoever knows the flag knows the variable. */
+static void test_variables_are_named_as_the_flags(void **state)
+{
+    struct config c;
+    struct status st;
+    char env[80];
+
+    assert_int_equal(read_config(&c, &st, "--local", NULL), CONFIG_RUN);
+    for (const struct option *o = c.options; o->name != NULL; o++) {
+        if (o->env == NULL) {
+            assert_true(o->not_in_file);
+            continue;
+        }
+        snprintf(env, sizeof(env), "SANDBOXD_%s", o->name);
+        for (char *at = env; *at != '\0'; at++)
+            *at = *at == '-' ? '_' : (char)toupper((unsigned char)*at);
+        if (strncmp(o->env, "SANDBOXD_", 9) == 0)
+            assert_string_equal(o->env, env);
+        else
+            assert_true(strncmp(o->env, "E2B_", 4) == 0 || strncmp(o->env, "OTEL_", 5) == 0);
+    }
+}
+
+static void test_every_option_says_what_a_page_needs(void **state)
+{
+    struct config c;
+    struct status st;
+
+    assert_int_equal(read_config(&c, &st, "--local", NULL), CONFIG_RUN);
+    assert_non_null(c.options[0].section);
+    for (const struct option *o = c.options; o->name != NULL; o++) {
+        assert_true((o->arg == NULL) == (o->type == OPTION_BOOL));
+        assert_int_equal(o->help[strlen(o->help) - 1], '.');
+        assert_null(strstr(o->help, "Default:")); /* the table tells it */
+        for (const struct option *other = o + 1; other->name != NULL; other++) {
+            assert_string_not_equal(o->name, other->name);
+            assert_true(o->letter == '\0' || o->letter != other->letter);
+        }
+    }
+}
+
+static void test_a_check_does_not_run(void **state)
+{
+    struct config c;
+    struct status st;
+
+    assert_int_equal(read_config(&c, &st, "--check-config", "--local"), CONFIG_DONE);
+    assert_int_equal(read_config(&c, &st, "--check-config", NULL), CONFIG_ERROR);
+    assert_int_equal(read_config(&c, &st, "--check-config", "--workers=0"), CONFIG_ERROR);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -135,6 +187,9 @@ int main(void)
         cmocka_unit_test_setup(test_e2b_keeps_its_own_names, clear_environment),
         cmocka_unit_test_setup(test_listen_addresses, clear_environment),
         cmocka_unit_test_setup(test_what_makes_no_sense_is_refused, clear_environment),
+        cmocka_unit_test_setup(test_variables_are_named_as_the_flags, clear_environment),
+        cmocka_unit_test_setup(test_every_option_says_what_a_page_needs, clear_environment),
+        cmocka_unit_test_setup(test_a_check_does_not_run, clear_environment),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

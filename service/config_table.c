@@ -1,0 +1,134 @@
+/*
+ * The one table of sandboxd's options. A new option is a field of struct config, its value in
+ * config_defaults(), and a row here: flags, environment, file, --help, /debug/config, the manual
+ * page, completion and docs/options.md all follow from it (`./dev docs` writes the last one anew).
+ */
+#include "service/config_table.h"
+
+#include <assert.h>
+#include <string.h>
+#include <unistd.h>
+
+enum { WORKERS_MAX = 256 };
+
+void config_defaults(struct config *c)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    *c = (struct config){
+        .listen = "127.0.0.1:50051",
+        .workers = cores < 1             ? 1
+                   : cores > WORKERS_MAX ? WORKERS_MAX
+                                         : cores,
+        .message_max = 4 << 20,
+        .heartbeat_ms = 15 * 1000,
+        .keepalive_ms = 60 * 1000,
+        .connection_age_grace_ms = 60 * 1000,
+        .drain_spread_ms = 5 * 1000,
+        .drain_budget_ms = 20 * 1000,
+        .log_level = "info",
+        .e2b_domain = "e2b.app",
+        .e2b_template = "base",
+        .e2b_request_timeout_ms = 60 * 1000,
+        .e2b_threads = 1,
+        .lease_ms = 10 * 60 * 1000,
+        .stream_buffer = 64 * 1024,
+    };
+}
+
+void config_table(struct config *c)
+{
+    const struct option options[] = {
+        {"config", 'c', "SANDBOXD_CONFIG", OPTION_STRING, &c->config_file, "FILE",
+         "Options are read from this file too: lines of name = value, with the names of the flags, "
+         "and # in front of comments. The environment and flags win over it.",
+         .not_in_file = true, .section = "Configuration"},
+        {"check-config", 0, NULL, OPTION_BOOL, &c->check_only, NULL,
+         "Only say whether the options make sense, and exit: with 0 if so, else with 2.",
+         .not_in_file = true},
+
+        {"listen", 'l', "SANDBOXD_LISTEN", OPTION_STRING, &c->listen, "HOST:PORT",
+         "Where gRPC is served. Port 0 lets the system choose; the ready line says which.",
+         .section = "Serving"},
+        {"insecure", 0, "SANDBOXD_INSECURE", OPTION_BOOL, &c->insecure, NULL,
+         "Allow an address that other machines reach. Calls are neither encrypted nor "
+         "authenticated: whoever reaches the port can use every sandbox."},
+        {"workers", 0, "SANDBOXD_WORKERS", OPTION_INT, &c->workers, "N",
+         "Threads that serve calls.", .min = 1, .max = WORKERS_MAX,
+         .by_default = "one for each processor"},
+        {"max-message", 0, "SANDBOXD_MAX_MESSAGE", OPTION_SIZE, &c->message_max, "SIZE",
+         "The largest request; ReadFile takes files of 64KiB less. Clients accept 4MiB by "
+         "themselves.",
+         .min = 1 << 20, .max = 256 << 20},
+
+        {"local", 0, "SANDBOXD_LOCAL", OPTION_BOOL, &c->local, NULL,
+         "Start the local runtime, e2b-local, and use it in place of E2B. It ends with this "
+         "program; E2B_API_KEY, E2B_API_URL and E2B_SANDBOX_URL are not used.",
+         .section = "Sandboxes"},
+        {"local-runtime", 0, "SANDBOXD_LOCAL_RUNTIME", OPTION_STRING, &c->local_runtime, "PATH",
+         "The program of the local runtime.",
+         .by_default = "e2b-local beside this program, where the build puts it, or in PATH"},
+        {"local-data-dir", 0, "SANDBOXD_LOCAL_DATA_DIR", OPTION_STRING, &c->local_data_dir, "DIR",
+         "Where the local runtime keeps its sandboxes.",
+         .by_default = "a directory that is removed at the end"},
+        {"e2b-api-key", 0, "E2B_API_KEY", OPTION_STRING, &c->e2b_api_key, "KEY",
+         "E2B's API key. Better in the environment: command lines are seen by every user.",
+         .secret = true},
+        {"e2b-domain", 0, "E2B_DOMAIN", OPTION_STRING, &c->e2b_domain, "NAME",
+         "The domain of E2B, or of your own installation."},
+        {"e2b-api-url", 0, "E2B_API_URL", OPTION_STRING, &c->e2b_api_url, "URL",
+         "Where E2B's control plane is.", .by_default = "https://api.DOMAIN"},
+        {"e2b-sandbox-url", 0, "E2B_SANDBOX_URL", OPTION_STRING, &c->e2b_sandbox_url, "URL",
+         "Where the traffic to all sandboxes goes, named by header.",
+         .by_default = "each sandbox's own host"},
+        {"e2b-template", 0, "E2B_TEMPLATE", OPTION_STRING, &c->e2b_template, "NAME",
+         "The template of sandboxes that name none."},
+        {"e2b-request-timeout", 0, "SANDBOXD_E2B_REQUEST_TIMEOUT", OPTION_DURATION,
+         &c->e2b_request_timeout_ms, "DURATION",
+         "How long one attempt of a request to E2B may take.", .min = 100, .max = 3600 * 1000},
+        {"e2b-threads", 0, "SANDBOXD_E2B_THREADS", OPTION_INT, &c->e2b_threads, "N",
+         "Threads that speak to E2B, 1 or 2.", .min = 1, .max = 2},
+
+        {"heartbeat-interval", 0, "SANDBOXD_HEARTBEAT_INTERVAL", OPTION_DURATION, &c->heartbeat_ms,
+         "DURATION",
+         "A stream with nothing to say sends an empty message this often, or proxies cut it.",
+         .min = 10, .max = 3600 * 1000, .section = "Streams and connections"},
+        {"follower-lease", 0, "SANDBOXD_FOLLOWER_LEASE", OPTION_DURATION, &c->lease_ms, "DURATION",
+         "A follower that this pod lost ends by itself after this time. Streams go on: a live one "
+         "is replaced.",
+         .min = 100, .max = 24 * 3600 * 1000},
+        {"stream-buffer", 0, "SANDBOXD_STREAM_BUFFER", OPTION_SIZE, &c->stream_buffer, "SIZE",
+         "What may wait in memory for a client that reads slowly, per stream.", .min = 16 << 10,
+         .max = 16 << 20},
+        {"keepalive-interval", 0, "SANDBOXD_KEEPALIVE_INTERVAL", OPTION_DURATION, &c->keepalive_ms,
+         "DURATION",
+         "How often a client's connection is probed, so that dead ones are noticed. 0: never."},
+        {"max-connection-age", 0, "SANDBOXD_MAX_CONNECTION_AGE", OPTION_DURATION,
+         &c->connection_age_ms, "DURATION",
+         "After this time a client is asked to connect anew, maybe to another pod. 0: never."},
+        {"max-connection-age-grace", 0, "SANDBOXD_MAX_CONNECTION_AGE_GRACE", OPTION_DURATION,
+         &c->connection_age_grace_ms, "DURATION",
+         "Then the calls of the old connection have so long to end."},
+
+        {"drain-settle", 0, "SANDBOXD_DRAIN_SETTLE", OPTION_DURATION, &c->drain_settle_ms,
+         "DURATION",
+         "At SIGTERM health fails at once, and calls are still taken for this time, until load "
+         "balancers have noticed.",
+         .section = "Ending"},
+        {"drain-spread", 0, "SANDBOXD_DRAIN_SPREAD", OPTION_DURATION, &c->drain_spread_ms,
+         "DURATION",
+         "From SIGTERM on streams are told to go on at another pod, each at some moment within "
+         "this time, so that they do not all arrive there at once.",
+         .max = 3600 * 1000},
+        {"drain-budget", 0, "SANDBOXD_DRAIN_BUDGET", OPTION_DURATION, &c->drain_budget_ms,
+         "DURATION", "Then calls have so long to end before they are cut off."},
+
+        {"log-level", 0, "SANDBOXD_LOG_LEVEL", OPTION_STRING, &c->log_level, "LEVEL",
+         "What is logged: everything from this level on.", .choices = "debug info warn error",
+         .section = "Seeing it"},
+        {NULL},
+    };
+
+    static_assert(sizeof(options) / sizeof(options[0]) <= CONFIG_OPTIONS_MAX, "room for the table");
+    memcpy(c->options, options, sizeof(options));
+}

@@ -166,8 +166,10 @@ def test_lines_come_whole_from_wherever_one_starts(stub, other_stub, sandbox):
             if e.WhichOneof("event") == kind:
                 assert e.offset == at
                 at += len(getattr(e, kind))
+    # How much of it is one event is up to the pipe; but no event starts or ends within a line that
+    # fits one.
     pieces = [p for p in (e.stdout for e in lines) if p]
-    assert pieces[:2] == [b"ab\n", b"cd\xc3\xbc\n"] and pieces[-1] == b"no newline"
+    assert pieces[0].startswith(b"ab\n") and pieces[-1].endswith(b"no newline")
     assert all(p.endswith(b"\n") for p in pieces[:-1] if b"z" not in p)
     text = events_of(stub, sandbox, "whole", whole_lines=True, encoding=api.ENCODING_TEXT)
     for seq in range(1, len(raw) + 1):

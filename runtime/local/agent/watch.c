@@ -34,6 +34,7 @@ struct watched {
     int wd;
     char *path;  /* owned: absolute; NULL: it is watched no more */
     bool moving; /* it, or one above it, was moved away; where to is not known yet */
+    bool gone;   /* out of the tree: what is told of it until IN_IGNORED is not ours */
 };
 
 /* ---- the table ---- */
@@ -214,9 +215,13 @@ static void rename_moving(struct watch *w, const char *to)
 /* They have left the tree. */
 static void drop_moving(struct watch *w)
 {
-    for (size_t i = 0; i < w->n; i++)
-        if (w->all[i].path && w->all[i].moving)
-            inotify_rm_watch(w->io.fd, w->all[i].wd); /* IN_IGNORED follows */
+    for (size_t i = 0; i < w->n; i++) {
+        if (!w->all[i].path || !w->all[i].moving)
+            continue;
+        w->all[i].moving = false;
+        w->all[i].gone = true;
+        inotify_rm_watch(w->io.fd, w->all[i].wd); /* IN_IGNORED follows */
+    }
     w->moving = 0;
 }
 
@@ -285,6 +290,8 @@ static void on_event(struct watch *w, const struct inotify_event *event)
         return; /* of one that was given up since */
     else if (event->mask & (IN_IGNORED | IN_UNMOUNT))
         forget(w, d);
+    else if (d->gone)
+        return;
     else if (event->mask & IN_DELETE_SELF)
         on_self_deleted(w, d);
     else if (event->mask & IN_MOVE_SELF)

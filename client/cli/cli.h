@@ -42,6 +42,8 @@ struct verb {
 
 /* One table per family; each ends with a verb without name. */
 extern const struct verb sandbox_verbs[];
+extern const struct verb lifecycle_verbs[];
+extern const struct verb snapshot_verbs[];
 extern const struct verb file_verbs[];
 extern const struct verb stream_verbs[];
 extern const struct verb attach_verbs[];

@@ -1,4 +1,4 @@
-/* The verbs about sandboxes themselves: create ls rm url timeout. */
+/* The verbs about sandboxes themselves: create ls rm url. */
 #include "client/cli/cli.h"
 
 #include "common/base/cleanup.h"
@@ -233,51 +233,10 @@ static int run_url(struct cli *cli, int n, char **operands)
     return code;
 }
 
-static struct {
-    int64_t lifetime_ms;
-} timeout;
-
-static const struct option timeout_options[] = {
-    {"in", 0, NULL, OPTION_DURATION, &timeout.lifetime_ms, "TIME",
-     "How long from now it ends, sooner or later than before: 30s, 10m, 1h. Needed.", 1,
-     INT64_MAX / 2},
-    {NULL},
-};
-
-static int run_timeout(struct cli *cli, int n, char **operands)
-{
-    Sandbox__V1__SetSandboxTimeoutRequest request = SANDBOX__V1__SET_SANDBOX_TIMEOUT_REQUEST__INIT;
-    Sandbox__V1__SetSandboxTimeoutResponse *response;
-    Google__Protobuf__Duration duration;
-    struct sandbox_client *client;
-    struct sandbox_error err;
-    char room[32];
-    int code = 0;
-
-    request.sandbox_id = operands[0];
-    request.timeout = cli_duration(timeout.lifetime_ms, &duration);
-    if (request.timeout == NULL)
-        return cli_usage("say when it ends: --in=10m");
-    client = cli_connect(cli, cli->addresses);
-    if (client == NULL)
-        return EXIT_USAGE;
-    if (!sandbox_set_timeout(client, &request, &response, &err))
-        code = cli_fail(cli, &err);
-    else if (cli->json)
-        cli_print_json(&response->base);
-    else
-        printf("%s\n", cli_time(response->end_time, room));
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
-}
-
 const struct verb sandbox_verbs[] = {
     {"create", "", "make a sandbox and print its id", create_options, NULL, 0, 0, run_create},
     {"ls", "", "list sandboxes, newest first", ls_options, NULL, 0, 0, run_ls},
     {"rm", "ID...", "end sandboxes and everything in them", rm_options, NULL, 1, 1000, run_rm},
     {"url", "ID PORT", "print where a port of a sandbox answers", no_options, NULL, 2, 2, run_url},
-    {"timeout", "ID --in=TIME", "set when a sandbox ends", timeout_options, NULL, 1, 1,
-     run_timeout},
     {NULL},
 };

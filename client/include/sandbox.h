@@ -179,6 +179,47 @@ bool sandbox_set_timeout(struct sandbox_client *client,
                          const Sandbox__V1__SetSandboxTimeoutRequest *request,
                          Sandbox__V1__SetSandboxTimeoutResponse **ret, struct sandbox_error *err);
 
+/* Never shortens. */
+bool sandbox_keep_alive(struct sandbox_client *client, const Sandbox__V1__KeepAliveRequest *request,
+                        Sandbox__V1__KeepAliveResponse **ret, struct sandbox_error *err);
+
+bool sandbox_pause(struct sandbox_client *client, const Sandbox__V1__PauseSandboxRequest *request,
+                   Sandbox__V1__PauseSandboxResponse **ret, struct sandbox_error *err);
+
+bool sandbox_resume(struct sandbox_client *client, const Sandbox__V1__ResumeSandboxRequest *request,
+                    Sandbox__V1__ResumeSandboxResponse **ret, struct sandbox_error *err);
+
+bool sandbox_update(struct sandbox_client *client, const Sandbox__V1__UpdateSandboxRequest *request,
+                    Sandbox__V1__UpdateSandboxResponse **ret, struct sandbox_error *err);
+
+bool sandbox_get_metrics(struct sandbox_client *client,
+                         const Sandbox__V1__GetSandboxMetricsRequest *request,
+                         Sandbox__V1__GetSandboxMetricsResponse **ret, struct sandbox_error *err);
+
+/* Up to 1,000 sandboxes; call again while the response says more. */
+bool sandbox_purge(struct sandbox_client *client, const Sandbox__V1__PurgeSandboxesRequest *request,
+                   Sandbox__V1__PurgeSandboxesResponse **ret, struct sandbox_error *err);
+
+/* Not repeated where the first attempt may have made one. */
+bool sandbox_create_snapshot(struct sandbox_client *client,
+                             const Sandbox__V1__CreateSnapshotRequest *request,
+                             Sandbox__V1__CreateSnapshotResponse **ret, struct sandbox_error *err);
+
+/* One page; go on with next_page_token until it is empty. */
+bool sandbox_list_snapshots(struct sandbox_client *client,
+                            const Sandbox__V1__ListSnapshotsRequest *request,
+                            Sandbox__V1__ListSnapshotsResponse **ret, struct sandbox_error *err);
+
+/* A repeated attempt may find it gone through the first: set allow_missing to not mind. */
+bool sandbox_delete_snapshot(struct sandbox_client *client,
+                             const Sandbox__V1__DeleteSnapshotRequest *request,
+                             Sandbox__V1__DeleteSnapshotResponse **ret, struct sandbox_error *err);
+
+bool sandbox_get_capabilities(struct sandbox_client *client,
+                              const Sandbox__V1__GetCapabilitiesRequest *request,
+                              Sandbox__V1__GetCapabilitiesResponse **ret,
+                              struct sandbox_error *err);
+
 bool sandbox_get_url(struct sandbox_client *client,
                      const Sandbox__V1__GetSandboxUrlRequest *request,
                      Sandbox__V1__GetSandboxUrlResponse **ret, struct sandbox_error *err);

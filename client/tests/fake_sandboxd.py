@@ -89,6 +89,7 @@ class World:
         self.starts = []  # RunCommandRequests that started something
         self.next_command = lambda: Command(lines(3))
         self.sandboxes = []
+        self.snapshots = []
         self.files = {}
         self.lock = threading.Lock()
 
@@ -290,6 +291,54 @@ class Pod:
         response = api.SetSandboxTimeoutResponse()
         response.end_time.seconds = 1_700_000_000 + request.timeout.seconds
         return response
+
+    def KeepAlive(self, request, context):
+        response = api.KeepAliveResponse()
+        response.end_time.seconds = 1_700_000_000 + (request.timeout.seconds or 600)
+        return response
+
+    def _state(self, sandbox_id, state, context):
+        for sandbox in self.world.sandboxes:
+            if sandbox.sandbox_id == sandbox_id:
+                changed = sandbox.state != state
+                sandbox.state = state
+                return sandbox, changed
+        return Error(grpc.StatusCode.NOT_FOUND, "SANDBOX_NOT_FOUND").abort(context)
+
+    def PauseSandbox(self, request, context):
+        sandbox, _ = self._state(request.sandbox_id, api.Sandbox.STATE_PAUSED, context)
+        return api.PauseSandboxResponse(sandbox=sandbox)
+
+    def ResumeSandbox(self, request, context):
+        sandbox, resumed = self._state(request.sandbox_id, api.Sandbox.STATE_RUNNING, context)
+        return api.ResumeSandboxResponse(sandbox=sandbox, resumed=resumed)
+
+    def PurgeSandboxes(self, request, context):
+        wanted = request.metadata.items()
+        found = [s for s in self.world.sandboxes if wanted <= s.metadata.items()]
+        taken = found[:2]
+        if not request.dry_run:
+            self.world.sandboxes = [s for s in self.world.sandboxes if s not in taken]
+        return api.PurgeSandboxesResponse(
+            sandbox_ids=[s.sandbox_id for s in taken], more=len(found) > len(taken))
+
+    def CreateSnapshot(self, request, context):
+        made = api.Snapshot(snapshot_id="s%d:default" % len(self.world.snapshots),
+                            names=[request.name] if request.name else [])
+        self.world.snapshots.append(made)
+        return api.CreateSnapshotResponse(snapshot=made)
+
+    def ListSnapshots(self, request, context):
+        page, token = self._page(self.world.snapshots, request.page_token)
+        return api.ListSnapshotsResponse(snapshots=page, next_page_token=token)
+
+    def DeleteSnapshot(self, request, context):
+        kept = [s for s in self.world.snapshots if s.snapshot_id != request.snapshot_id]
+        if len(kept) == len(self.world.snapshots) and not request.allow_missing:
+            Error(grpc.StatusCode.NOT_FOUND, "SNAPSHOT_NOT_FOUND",
+                  message="snapshot %s does not exist" % request.snapshot_id).abort(context)
+        self.world.snapshots = kept
+        return api.DeleteSnapshotResponse()
 
     def GetSandboxUrl(self, request, context):
         host = "%d-%s.example.org" % (request.port, request.sandbox_id)

@@ -10,7 +10,8 @@ from fake_sandboxd import Command, Error, lines, started
 from fixtures import pods, sandboxctl, world  # noqa: F401 (fixtures)
 from harness import api
 
-VERBS = ["create", "ls", "rm", "url", "timeout", "write", "read", "run", "logs", "ps", "kill",
+VERBS = ["create", "ls", "rm", "url", "timeout", "keep", "pause", "resume", "purge", "snapshot",
+         "snapshots", "unsnapshot", "write", "read", "run", "logs", "ps", "kill",
          "input", "health"]
 
 
@@ -68,6 +69,52 @@ def test_timeout(pods, sandboxctl):
     done = sandboxctl("timeout", "box", "--in=10m")
     assert (done.returncode, done.stdout) == (0, "2023-11-14 22:23:20\n")
     assert pods[0].made("SetSandboxTimeout")[0].timeout == api.seconds(600)
+
+
+def test_keep(pods, sandboxctl):
+    done = sandboxctl("keep", "box", "--for=1h")
+    assert (done.returncode, done.stdout) == (0, "2023-11-14 23:13:20\n")
+    assert sandboxctl("keep", "box").stdout == "2023-11-14 22:23:20\n"
+    given, empty = pods[0].made("KeepAlive")
+    assert given.timeout == api.seconds(3600) and not empty.HasField("timeout")
+
+
+def test_pause_and_resume(pods, sandboxctl):
+    sandboxctl("create")
+    assert sandboxctl("pause", "i0", "--files-only").returncode == 0
+    assert pods[0].made("PauseSandbox")[0].discard_memory
+    assert sandboxctl("ls").stdout.splitlines()[1].split()[1] == "paused"
+    done = json.loads(sandboxctl("-o", "json", "resume", "i0", "--for=20m").stdout)
+    assert done["resumed"] and done["sandbox"]["state"] == "STATE_RUNNING"
+    assert pods[0].made("ResumeSandbox")[0].timeout == api.seconds(1200)
+    assert sandboxctl("resume", "i0").stdout == "2023-11-14 22:23:20\n"
+
+
+def test_purge_goes_on_while_there_are_more(pods, world, sandboxctl):
+    for n in range(5):
+        sandboxctl("create", "-m", "old=%s" % (n < 3))
+    done = sandboxctl("purge", "--dry-run", "-m", "old=True", "--older=1h")
+    assert (done.returncode, done.stdout) == (0, "i0\ni1\n") and "more" in done.stderr
+    assert pods[0].made("PurgeSandboxes")[0] == api.PurgeSandboxesRequest(
+        metadata={"old": "True"}, min_age=api.seconds(3600), dry_run=True)
+    done = sandboxctl("purge", "-m", "old=True")
+    assert (done.returncode, done.stdout) == (0, "i0\ni1\ni2\n")
+    assert len(world.sandboxes) == 2
+    assert sandboxctl("purge").returncode == 2
+    assert sandboxctl("purge", "--all").stdout == "i3\ni4\n"
+    assert pods[0].made("PurgeSandboxes")[-1].HasField("min_age")
+
+
+def test_snapshots(world, sandboxctl):
+    for name in [], ["--name=a"], []:
+        assert sandboxctl("snapshot", "box", *name).returncode == 0
+    assert sandboxctl("snapshots").stdout == "s0:default\ns1:default a\ns2:default\n"
+    assert json.loads(sandboxctl("snapshots", "-o", "json").stdout.splitlines()[1]) == {
+        "snapshotId": "s1:default", "names": ["a"]}
+    done = sandboxctl("unsnapshot", "s0:default", "nope")
+    assert done.returncode == 255 and "SNAPSHOT_NOT_FOUND" in done.stderr
+    assert sandboxctl("unsnapshot", "-f", "nope").returncode == 0
+    assert len(world.snapshots) == 2
 
 
 def test_write_and_read_any_bytes(pods, world, sandboxctl, tmp_path):

@@ -1,8 +1,9 @@
 /*
- * The control plane's unary verbs: get, list, delete, timeout, and where a port answers. Each is a
- * request with one exchange (the last two: a second one after it). Creating is in create.c.
+ * The control plane's unary verbs: get, list, delete, and where a port answers. Each is a request
+ * with one exchange (the last: a second one after it). Creating is in create.c, changing in
+ * change.c.
  */
-#include "service/e2b/request.h"
+#include "service/e2b/control.h"
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
@@ -16,33 +17,25 @@
 
 /* One struct serves all these verbs; each uses what it needs. */
 struct verb {
-    struct request request;
-    struct exchange exchange;
-    struct transfer_piece piece;
-    char *sandbox_id; /* owned */
-    char *body;       /* owned */
-    int64_t timeout_s;
+    struct control control;
     unsigned port;
     /* the caller's */
     struct e2b_sandbox *ret_sandbox;
     struct e2b_list *ret_list;
-    int64_t *ret_end_ns;
     char **ret_url, **ret_host, **ret_token;
     const struct e2b_list_args *list;
 };
 
 static struct verb *verb_of(struct exchange *x)
 {
-    return container_of(x, struct verb, exchange);
+    return container_of(x, struct verb, control.exchange);
 }
 
 static void destroy(struct request *r)
 {
-    struct verb *v = container_of(r, struct verb, request);
+    struct verb *v = container_of(r, struct verb, control.request);
 
-    exchange_deinit(&v->exchange);
-    free(v->sandbox_id);
-    free(v->body);
+    control_deinit(&v->control);
     free(v);
 }
 
@@ -50,69 +43,20 @@ static struct verb *new_verb(const char *sandbox_id, void (*start)(struct reques
 {
     struct verb *v = xcalloc(1, sizeof *v);
 
-    v->sandbox_id = sandbox_id != NULL ? xstrdup(sandbox_id) : NULL;
-    v->request.start = start;
-    v->request.destroy = destroy;
+    control_init(&v->control, sandbox_id, start, destroy);
     return v;
-}
-
-/* Ends the request as its exchange ended. */
-static void done(struct exchange *x)
-{
-    request_finish(x->request, &x->verdict.st);
-}
-
-/* (Re)makes the exchange; takes path. */
-static struct exchange *begin(struct verb *v, const char *method, char *path)
-{
-    struct exchange *x = &v->exchange;
-
-    exchange_deinit(x);
-    *x = (struct exchange){
-        .request = &v->request,
-        .method = method,
-        .path = path,
-        .source = SOURCE_API,
-        .timeout_ms = v->request.e2b->config.request_timeout_ms,
-        .safe = true, /* every verb here */
-        .done = done,
-    };
-    return x;
-}
-
-static struct json_object *answer(const struct exchange *x)
-{
-    return json_parse(buf_data(&x->transfer.body), buf_len(&x->transfer.body));
 }
 
 /* --- get --- */
 
-/* Reads the answer of GET /sandboxes/{id} and keeps the address it has. */
-static bool read_sandbox(struct exchange *x, struct e2b_sandbox *ret, struct verdict *verdict)
-{
-    AUTO_JSON struct json_object *o = answer(x);
-    enum e2b_state state;
-
-    if (exchange_learn(x->request->e2b, verb_of(x)->sandbox_id, o, &state) &&
-        sandbox_from_json(o, ret))
-        return true;
-    errors_garbage(SOURCE_API, "no sandbox in it", verdict);
-    return false;
-}
-
 static bool judge_get(struct exchange *x, struct verdict *verdict)
 {
-    return read_sandbox(x, verb_of(x)->ret_sandbox, verdict);
-}
-
-static struct exchange *begin_get(struct verb *v)
-{
-    return begin(v, "GET", url_sandbox_path(v->sandbox_id, ""));
+    return control_read_sandbox(x, verb_of(x)->ret_sandbox, verdict);
 }
 
 static void start_get(struct request *r)
 {
-    struct exchange *x = begin_get(container_of(r, struct verb, request));
+    struct exchange *x = control_begin_at(container_of(r, struct control, request), "GET", "");
 
     x->judge = judge_get;
     exchange_start(x);
@@ -123,7 +67,7 @@ void e2b_get(struct e2b *e, struct e2b_op *op, const char *sandbox_id, struct e2
     struct verb *v = new_verb(sandbox_id, start_get);
 
     v->ret_sandbox = ret;
-    request_submit(&v->request, e, op, sandbox_id);
+    request_submit(&v->control.request, e, op, sandbox_id);
 }
 
 /* --- list --- */
@@ -131,7 +75,7 @@ void e2b_get(struct e2b *e, struct e2b_op *op, const char *sandbox_id, struct e2
 static bool judge_list(struct exchange *x, struct verdict *verdict)
 {
     struct e2b_list *list = verb_of(x)->ret_list;
-    AUTO_JSON struct json_object *o = answer(x);
+    AUTO_JSON struct json_object *o = control_answer(x);
     const char *next = transfer_response_header(&x->transfer, "X-Next-Token");
 
     if (!sandbox_list_from_json(o, list)) {
@@ -145,8 +89,8 @@ static bool judge_list(struct exchange *x, struct verdict *verdict)
 
 static void start_list(struct request *r)
 {
-    struct verb *v = container_of(r, struct verb, request);
-    struct exchange *x = begin(v, "GET", sandbox_list_path(v->list));
+    struct verb *v = container_of(r, struct verb, control.request);
+    struct exchange *x = control_begin(&v->control, "GET", sandbox_list_path(v->list));
 
     x->judge = judge_list;
     x->max_response = E2B_LIST_MAX;
@@ -160,7 +104,7 @@ void e2b_list(struct e2b *e, struct e2b_op *op, const struct e2b_list_args *args
 
     v->list = args;
     v->ret_list = ret;
-    request_submit(&v->request, e, op, NULL);
+    request_submit(&v->control.request, e, op, NULL);
 }
 
 /* --- delete --- */
@@ -170,7 +114,7 @@ static void done_delete(struct exchange *x)
     struct verb *v = verb_of(x);
     bool repeated = x->retry.attempts > 0;
 
-    address_forget(v->request.e2b->addresses, v->sandbox_id);
+    address_forget(v->control.request.e2b->addresses, v->control.sandbox_id);
     /* An attempt that seemed to fail had deleted it. */
     if (x->verdict.st.code == CODE_NOT_FOUND && repeated && x->retry.attempts > 1)
         x->verdict.st = STATUS_INIT;
@@ -179,8 +123,8 @@ static void done_delete(struct exchange *x)
 
 static void start_delete(struct request *r)
 {
-    struct verb *v = container_of(r, struct verb, request);
-    struct exchange *x = begin(v, "DELETE", url_sandbox_path(v->sandbox_id, ""));
+    struct verb *v = container_of(r, struct verb, control.request);
+    struct exchange *x = control_begin_at(&v->control, "DELETE", "");
 
     x->done = done_delete;
     exchange_start(x);
@@ -188,91 +132,21 @@ static void start_delete(struct request *r)
 
 void e2b_delete(struct e2b *e, struct e2b_op *op, const char *sandbox_id)
 {
-    request_submit(&new_verb(sandbox_id, start_delete)->request, e, op, sandbox_id);
-}
-
-/* --- timeout: set it, then read what E2B made of it --- */
-
-static bool judge_end(struct exchange *x, struct verdict *verdict)
-{
-    struct e2b_sandbox s;
-
-    if (!read_sandbox(x, &s, verdict))
-        return false;
-    *verb_of(x)->ret_end_ns = s.end_ns;
-    e2b_sandbox_deinit(&s);
-    return true;
-}
-
-/* E2B answers 409 for a sandbox that is not running: a paused one is the caller's to know. */
-static bool judge_not_running(struct exchange *x, struct verdict *verdict)
-{
-    struct e2b_sandbox s;
-
-    if (!read_sandbox(x, &s, verdict))
-        return false;
-    *verdict = VERDICT_INIT;
-    if (s.state == E2B_PAUSED)
-        status_set(&verdict->st, CODE_FAILED_PRECONDITION,
-                   SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_PAUSED,
-                   "sandbox %s is paused: it has no timeout until it is resumed", s.id);
-    else
-        status_set(&verdict->st, CODE_UNAVAILABLE,
-                   SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_BUSY,
-                   "sandbox %s is changing its state: try again", s.id);
-    e2b_sandbox_deinit(&s);
-    return false;
-}
-
-static void done_timeout(struct exchange *x)
-{
-    struct verb *v = verb_of(x);
-    bool busy = x->verdict.st.reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_BUSY;
-
-    if (x->verdict.st.code != CODE_OK && !busy) {
-        request_finish(x->request, &x->verdict.st);
-        return;
-    }
-    x = begin_get(v);
-    x->judge = busy ? judge_not_running : judge_end;
-    exchange_start(x);
-}
-
-static void start_timeout(struct request *r)
-{
-    struct verb *v = container_of(r, struct verb, request);
-    struct exchange *x = begin(v, "POST", url_sandbox_path(v->sandbox_id, "/timeout"));
-
-    v->body = xasprintf("{\"timeout\":%lld}", (long long)v->timeout_s);
-    v->piece = (struct transfer_piece){(const uint8_t *)v->body, strlen(v->body)};
-    x->pieces = &v->piece;
-    x->n_pieces = 1;
-    x->content_type = "application/json";
-    x->done = done_timeout;
-    exchange_start(x);
-}
-
-void e2b_set_timeout(struct e2b *e, struct e2b_op *op, const char *sandbox_id, int64_t timeout_s,
-                     int64_t *ret_end_ns)
-{
-    struct verb *v = new_verb(sandbox_id, start_timeout);
-
-    v->timeout_s = timeout_s;
-    v->ret_end_ns = ret_end_ns;
-    request_submit(&v->request, e, op, sandbox_id);
+    request_submit(&new_verb(sandbox_id, start_delete)->control.request, e, op, sandbox_id);
 }
 
 /* --- where a port answers --- */
 
 static void give_url(struct verb *v, const char *domain, const char *traffic_token)
 {
-    url_port(v->request.e2b, v->sandbox_id, domain, v->port, v->ret_url, v->ret_host);
+    url_port(v->control.request.e2b, v->control.sandbox_id, domain, v->port, v->ret_url,
+             v->ret_host);
     *v->ret_token = traffic_token != NULL ? xstrdup(traffic_token) : NULL;
 }
 
 static bool judge_connected(struct exchange *x, struct verdict *verdict)
 {
-    AUTO_JSON struct json_object *o = answer(x);
+    AUTO_JSON struct json_object *o = control_answer(x);
     struct e2b_sandbox s;
 
     if (!sandbox_from_created(o, &s) || s.traffic_token == NULL) {
@@ -290,13 +164,10 @@ static bool judge_connected(struct exchange *x, struct verdict *verdict)
 static void ask_token(struct verb *v, int64_t end_ns)
 {
     int64_t left_s = (end_ns - clock_wall_ns()) / NS_PER_S;
-    struct exchange *x = begin(v, "POST", url_sandbox_path(v->sandbox_id, "/connect"));
+    struct exchange *x = control_begin_at(&v->control, "POST", "/connect");
 
-    v->body = xasprintf("{\"timeout\":%lld}", (long long)(left_s > 1 ? left_s : 1));
-    v->piece = (struct transfer_piece){(const uint8_t *)v->body, strlen(v->body)};
-    x->pieces = &v->piece;
-    x->n_pieces = 1;
-    x->content_type = "application/json";
+    control_send(&v->control,
+                 xasprintf("{\"timeout\":%lld}", (long long)(left_s > 1 ? left_s : 1)));
     x->judge = judge_connected;
     exchange_start(x);
 }
@@ -307,7 +178,7 @@ static void done_look_for_url(struct exchange *x)
     struct e2b_sandbox s = {0};
     struct verdict verdict = x->verdict;
 
-    if (verdict.st.code == CODE_OK && read_sandbox(x, &s, &verdict)) {
+    if (verdict.st.code == CODE_OK && control_read_sandbox(x, &s, &verdict)) {
         if (s.public_traffic) {
             give_url(v, s.domain, NULL);
         } else if (s.state == E2B_RUNNING) {
@@ -324,12 +195,12 @@ static void done_look_for_url(struct exchange *x)
         }
         e2b_sandbox_deinit(&s);
     }
-    request_finish(&v->request, &verdict.st);
+    request_finish(&v->control.request, &verdict.st);
 }
 
 static void start_port_url(struct request *r)
 {
-    struct exchange *x = begin_get(container_of(r, struct verb, request));
+    struct exchange *x = control_begin_at(container_of(r, struct control, request), "GET", "");
 
     x->done = done_look_for_url;
     exchange_start(x);
@@ -345,5 +216,5 @@ void e2b_port_url(struct e2b *e, struct e2b_op *op, const char *sandbox_id, unsi
     v->ret_host = ret_host;
     v->ret_token = ret_token;
     *ret_url = *ret_host = *ret_token = NULL;
-    request_submit(&v->request, e, op, sandbox_id);
+    request_submit(&v->control.request, e, op, sandbox_id);
 }

@@ -12,6 +12,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "service/e2b/network.h"
 #include "service/e2b/sandbox.h"
 #include "service/e2b/url.h"
 
@@ -335,8 +336,8 @@ static struct json_object *make_body(const struct create *c)
         json_object_object_add(o, "envVars", map(a->envs, a->n_envs));
     if (a->pause_on_timeout)
         json_object_object_add(o, "autoPause", json_object_new_boolean(true));
-    if (a->deny_internet)
-        json_object_object_add(o, "allow_internet_access", json_object_new_boolean(false));
+    if (a->network != NULL)
+        network_to_create(o, a->network);
     return o;
 }
 

@@ -58,6 +58,13 @@ struct e2b_pair {
 
 enum e2b_state { E2B_RUNNING, E2B_PAUSED };
 
+/* What a sandbox may reach; where both lists fit, it may. */
+struct e2b_network {
+    char **allow_out, **deny_out;
+    size_t n_allow_out, n_deny_out;
+    bool deny_internet; /* all of it */
+};
+
 /* What is known of a sandbox. Strings are owned; e2b_sandbox_deinit frees them. Keys of metadata
  * that are sandboxd's own are included: the handler hides them. */
 struct e2b_sandbox {
@@ -69,9 +76,10 @@ struct e2b_sandbox {
     int64_t memory_mib;
     struct e2b_pair *metadata;
     size_t n_metadata;
-    char *domain;        /* NULL: none said */
-    char *traffic_token; /* NULL: none; only after create */
-    bool public_traffic; /* false: a traffic token is needed at its ports */
+    char *domain;               /* NULL: none said */
+    char *traffic_token;        /* NULL: none; only after create */
+    bool public_traffic;        /* false: a traffic token is needed at its ports */
+    struct e2b_network network; /* owned; empty in lists */
 };
 
 void e2b_sandbox_deinit(struct e2b_sandbox *s);
@@ -84,7 +92,7 @@ struct e2b_create_args {  /* borrowed until done */
     const struct e2b_pair *envs;
     size_t n_envs;
     bool pause_on_timeout;
-    bool deny_internet;
+    const struct e2b_network *network; /* NULL: not restricted */
     const char *request_id; /* NULL: none; see design: one sandbox whatever the retries */
     const char *reuse_key;  /* NULL: none */
 };
@@ -116,9 +124,73 @@ void e2b_list(struct e2b *e, struct e2b_op *op, const struct e2b_list_args *args
               struct e2b_list *ret);
 
 void e2b_delete(struct e2b *e, struct e2b_op *op, const char *sandbox_id);
-/* *ret_end_ns: wall clock, as E2B says after the change. */
+
+/* Changes; *ret is the sandbox afterwards. Of a paused one the first two and the network cannot be
+ * changed (SANDBOX_PAUSED). */
 void e2b_set_timeout(struct e2b *e, struct e2b_op *op, const char *sandbox_id, int64_t timeout_s,
-                     int64_t *ret_end_ns);
+                     struct e2b_sandbox *ret);
+/* Never shortens. timeout_s: at most E2B_KEEP_ALIVE_MAX_S. */
+void e2b_keep_alive(struct e2b *e, struct e2b_op *op, const char *sandbox_id, int64_t timeout_s,
+                    struct e2b_sandbox *ret);
+/* One that is paused already is fine. */
+void e2b_pause(struct e2b *e, struct e2b_op *op, const char *sandbox_id, bool discard_memory,
+               struct e2b_sandbox *ret);
+/* Of a running one it only prolongs the time. */
+void e2b_resume(struct e2b *e, struct e2b_op *op, const char *sandbox_id, int64_t timeout_s,
+                struct e2b_sandbox *ret, bool *ret_resumed);
+/* Replaces all of it; network is borrowed for the call alone. */
+void e2b_set_network(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                     const struct e2b_network *network, struct e2b_sandbox *ret);
+
+enum { E2B_KEEP_ALIVE_MAX_S = 3600 };
+
+/* --- what a sandbox used --- */
+
+struct e2b_sample {
+    int64_t time_ns; /* wall clock */
+    int32_t cpu_count;
+    double cpu_used_percent;
+    int64_t memory_used, memory_total, memory_cache; /* bytes */
+    int64_t disk_used, disk_total;                   /* bytes */
+};
+
+struct e2b_metrics {
+    struct e2b_sample *samples; /* owned; oldest first */
+    size_t n_samples;
+};
+
+void e2b_metrics_deinit(struct e2b_metrics *m);
+
+/* start_s, end_s: wall clock; 0: from the start, until now. */
+void e2b_metrics(struct e2b *e, struct e2b_op *op, const char *sandbox_id, int64_t start_s,
+                 int64_t end_s, struct e2b_metrics *ret);
+
+/* --- snapshots --- */
+
+struct e2b_snapshot {
+    char *id;     /* owned, as the names */
+    char **names; /* owned */
+    size_t n_names;
+};
+
+struct e2b_snapshots {
+    struct e2b_snapshot *items; /* owned; newest first */
+    size_t n_items;
+    char *next_page_token; /* NULL: last page */
+};
+
+void e2b_snapshot_deinit(struct e2b_snapshot *s);
+void e2b_snapshots_deinit(struct e2b_snapshots *l);
+
+/* name: NULL for none. Strings are copied. */
+void e2b_snapshot_create(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *name,
+                         struct e2b_snapshot *ret);
+/* sandbox_id: NULL for all; limit 1..100; page_token: NULL for the first page. Strings are copied.
+ */
+void e2b_snapshot_list(struct e2b *e, struct e2b_op *op, const char *sandbox_id, int limit,
+                       const char *page_token, struct e2b_snapshots *ret);
+/* By its id or a name. E2B deletes templates in the same way, so it is looked for first. */
+void e2b_snapshot_delete(struct e2b *e, struct e2b_op *op, const char *snapshot_id);
 
 /* Where a port answers; *ret_url and *ret_host are owned by the caller, *ret_token too (NULL: no
  * token is needed). */

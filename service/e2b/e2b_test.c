@@ -11,7 +11,7 @@
 #include "common/base/mem.h"
 #include "envd/process/process.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
-#include "service/e2b/fake.h"
+#include "service/e2b/bench.h"
 
 #include <json-c/json.h>
 #include <pthread.h>
@@ -24,145 +24,6 @@
 #include <string.h>
 
 #include <cmocka.h>
-
-#define REASON(name) SANDBOX__V1__ERROR_REASON__ERROR_REASON_##name
-
-#define DETAIL_OF(id, state, more)                                                                 \
-    "{\"sandboxID\":\"" id "\",\"templateID\":\"base\",\"clientID\":\"6532622b\","                 \
-    "\"envdVersion\":\"0.6.13\",\"startedAt\":\"2026-01-02T03:04:05Z\","                           \
-    "\"endAt\":\"2026-01-02T04:04:05Z\",\"cpuCount\":2,\"memoryMB\":512,\"diskSizeMB\":1,"         \
-    "\"state\":\"" state "\",\"envdAccessToken\":\"t0\"" more "}"
-#define DETAIL(state, more) DETAIL_OF("iabc", state, more)
-#define NOT_FOUND_BODY "{\"code\":404,\"message\":\"sandbox not found\"}"
-
-static const uint8_t recorder[] = "not really a program";
-
-/* --- the caller's thread: an executor that the test pumps --- */
-
-struct pump {
-    struct executor executor;
-    pthread_mutex_t lock;
-    pthread_cond_t some;
-    struct task *first, **end;
-};
-
-static void pump_post(struct executor *e, struct task *task)
-{
-    struct pump *p = container_of(e, struct pump, executor);
-
-    pthread_mutex_lock(&p->lock);
-    task->next = NULL;
-    *p->end = task;
-    p->end = &task->next;
-    pthread_cond_signal(&p->some);
-    pthread_mutex_unlock(&p->lock);
-}
-
-static struct pump pump = {
-    .executor.post = pump_post,
-    .lock = PTHREAD_MUTEX_INITIALIZER,
-    .some = PTHREAD_COND_INITIALIZER,
-    .end = &pump.first,
-};
-
-static void pump_once(void)
-{
-    struct task *task;
-
-    pthread_mutex_lock(&pump.lock);
-    while (pump.first == NULL)
-        pthread_cond_wait(&pump.some, &pump.lock);
-    task = pump.first;
-    pump.first = task->next;
-    if (pump.first == NULL)
-        pump.end = &pump.first;
-    pthread_mutex_unlock(&pump.lock);
-    task->run(task);
-}
-
-struct waiter {
-    struct e2b_op op;
-    bool done;
-};
-
-static void on_done(struct e2b_op *op)
-{
-    container_of(op, struct waiter, op)->done = true;
-}
-
-#define WAITER                                                                                     \
-    {                                                                                              \
-        .op = {.executor = &pump.executor, .done = on_done, .deadline_ns = INT64_MAX }             \
-    }
-
-static const struct status *wait_for(struct waiter *w)
-{
-    while (!w->done)
-        pump_once();
-    return &w->op.st;
-}
-
-/* Waits until a server's thread has seen something. */
-static void wait_until(atomic_int *what, int at_least)
-{
-    while (atomic_load(what) < at_least)
-        usleep(1000);
-}
-
-/* --- the bench: a fake and an adapter that talks to it --- */
-
-struct bench {
-    struct fake *fake;
-    struct e2b *e2b;
-    atomic_int n[8]; /* what the server counts; free for the test */
-    char seen[64];   /* what one of its answers keeps for a later one */
-    const char *mode;
-    int64_t request_timeout_ms; /* 0: ample */
-};
-
-static struct e2b_config config_for(const char *url)
-{
-    return (struct e2b_config){
-        .api_key = "e2b_0123",
-        .domain = "e2b.app",
-        .api_url = url,
-        .sandbox_url = url,
-        .template = "base",
-        .request_timeout_ms = 20000,
-        .lease_ms = 600000,
-        .threads = 2,
-        .stream_buffer_bytes = 65536,
-        .read_file_max_bytes = 100000,
-        .recorder = recorder,
-        .recorder_len = sizeof recorder,
-    };
-}
-
-static void bench_open(struct bench *b, void (*serve)(struct fake_call *c, void *arg))
-{
-    struct e2b_config config;
-    struct status st;
-
-    b->fake = fake_new(serve, b);
-    config = config_for(fake_url(b->fake));
-    if (b->request_timeout_ms != 0)
-        config.request_timeout_ms = b->request_timeout_ms;
-    assert_true(e2b_new(&config, &b->e2b, &st));
-}
-
-static void bench_close(struct bench *b)
-{
-    e2b_free(b->e2b);
-    fake_free(b->fake);
-}
-
-static void check(const struct status *st, enum code code, int reason)
-{
-    if (st->code != code || st->reason != reason)
-        print_error("%s (%d): %s\n", code_name(st->code), st->reason, st->message);
-    assert_int_equal(st->code, code);
-    assert_int_equal(st->reason, reason);
-}
 
 /* --- the control plane --- */
 
@@ -474,13 +335,14 @@ static void test_set_timeout(void **state)
     struct bench b = {0};
     struct waiter w = WAITER;
     struct waiter w2 = WAITER;
-    int64_t end_ns = 0;
+    struct e2b_sandbox s;
 
     bench_open(&b, serve_changes);
-    e2b_set_timeout(b.e2b, &w.op, "iabc", 90, &end_ns);
+    e2b_set_timeout(b.e2b, &w.op, "iabc", 90, &s);
     check(wait_for(&w), CODE_OK, 0);
-    assert_int_equal(end_ns, INT64_C(1767326645) * NS_PER_S);
-    e2b_set_timeout(b.e2b, &w2.op, "ipaused", 90, &end_ns);
+    assert_int_equal(s.end_ns, INT64_C(1767326645) * NS_PER_S);
+    e2b_sandbox_deinit(&s);
+    e2b_set_timeout(b.e2b, &w2.op, "ipaused", 90, &s);
     check(wait_for(&w2), CODE_FAILED_PRECONDITION, REASON(SANDBOX_PAUSED));
     bench_close(&b);
 }
@@ -566,13 +428,14 @@ static void test_create(void **state)
 {
     static const char *const modes[] = {"", "no detail"};
     struct e2b_pair mine = {(char *)"mine", (char *)"yes"}, env = {(char *)"A", (char *)"1"};
+    struct e2b_network network = {.deny_internet = true};
     struct e2b_create_args args = {.timeout_s = 600,
                                    .metadata = &mine,
                                    .n_metadata = 1,
                                    .envs = &env,
                                    .n_envs = 1,
                                    .pause_on_timeout = true,
-                                   .deny_internet = true};
+                                   .network = &network};
 
     for (int i = 0; i < 2; i++) {
         struct bench b = {.mode = modes[i]};
@@ -874,7 +737,7 @@ static void serve_install(struct fake_call *c, void *arg)
         }
         if (strstr(c->path, home ? "path=.sandboxd%2Fbin%2F.upload-"
                                  : "path=%2Fvar%2Flib%2Fsandboxd%2Fbin%2F.upload-") &&
-            c->body_len == sizeof recorder) {
+            c->body_len == sizeof bench_recorder) {
             snprintf(b->seen, sizeof b->seen, "%.40s", strstr(c->path, ".upload-"));
             atomic_fetch_add(&b->n[UPLOADS], 1);
         } else if (strstr(c->path, home ? "path=.sandboxd%2Fspec%2F"

@@ -17,7 +17,7 @@
 
 enum {
     ANY = -1,
-    API = SOURCE_API | SOURCE_CREATE,
+    API = SOURCE_API | SOURCE_CREATE | SOURCE_SNAPSHOT,
     EDGE = SOURCE_FILES | SOURCE_START,
     HTTP = API | EDGE,
     GARBAGE = 0, /* as number */
@@ -68,6 +68,10 @@ static const struct rule rules[] = {
      "there is no such template"},
     {SOURCE_API, 404, NULL, CODE_NOT_FOUND, REASON(SANDBOX_NOT_FOUND), AGAIN_NEVER, REMEDY_NONE,
      "there is no such sandbox: it never existed, was deleted, or its time ran out"},
+    {SOURCE_SNAPSHOT, 404, NULL, CODE_NOT_FOUND, REASON(SNAPSHOT_NOT_FOUND), AGAIN_NEVER,
+     REMEDY_NONE, "there is no such snapshot"},
+    {SOURCE_SNAPSHOT, 400, "sandboxes", CODE_FAILED_PRECONDITION, REASON(SNAPSHOT_IN_USE),
+     AGAIN_NEVER, REMEDY_NONE, "sandboxes made from the snapshot live: delete them first"},
     {API, 409, NULL, CODE_UNAVAILABLE, REASON(SANDBOX_BUSY), AGAIN_IF_SAFE, REMEDY_NONE,
      "the sandbox is changing its state"},
     {API, 503, "sandbox_", CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE), AGAIN_ALWAYS, REMEDY_NONE,

@@ -10,12 +10,13 @@
 
 /* Who said it; the rules are different. */
 enum source {
-    SOURCE_CURL = 1,    /* nobody: the way there failed */
-    SOURCE_API = 2,     /* the control plane, about a sandbox */
-    SOURCE_CREATE = 4,  /* the control plane, asked to create */
-    SOURCE_FILES = 8,   /* the edge or envd, about a file */
-    SOURCE_START = 16,  /* the edge or envd, asked to start a process, in HTTP */
-    SOURCE_CONNECT = 32 /* envd, in Connect's terms */
+    SOURCE_CURL = 1,     /* nobody: the way there failed */
+    SOURCE_API = 2,      /* the control plane, about a sandbox */
+    SOURCE_CREATE = 4,   /* the control plane, asked to create */
+    SOURCE_FILES = 8,    /* the edge or envd, about a file */
+    SOURCE_START = 16,   /* the edge or envd, asked to start a process, in HTTP */
+    SOURCE_CONNECT = 32, /* envd, in Connect's terms */
+    SOURCE_SNAPSHOT = 64 /* the control plane, about a snapshot */
 };
 
 /* What may help before trying again. */

@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 
 #include <limits.h>
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -72,6 +73,16 @@ bool json_int(struct json_object *o, const char *key, int64_t *ret)
         return false;
     *ret = json_object_get_int64(value);
     return true;
+}
+
+bool json_number(struct json_object *o, const char *key, double *ret)
+{
+    struct json_object *value = member(o, key);
+
+    if (!json_object_is_type(value, json_type_int) && !json_object_is_type(value, json_type_double))
+        return false;
+    *ret = json_object_get_double(value);
+    return isfinite(*ret);
 }
 
 bool json_flag(struct json_object *o, const char *key, bool *ret)

@@ -28,6 +28,8 @@ const char *json_text(struct json_object *o, const char *key, size_t max_len);
 /* The same for a value at hand. */
 const char *json_text_value(struct json_object *value, size_t max_len);
 bool json_int(struct json_object *o, const char *key, int64_t *ret);
+/* An integer or a fraction, finite. */
+bool json_number(struct json_object *o, const char *key, double *ret);
 bool json_flag(struct json_object *o, const char *key, bool *ret);
 /* An RFC 3339 time, as wall clock. */
 bool json_time(struct json_object *o, const char *key, int64_t *ret_ns);

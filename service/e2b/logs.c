@@ -2,8 +2,9 @@
  * The platform's own log of a sandbox: one page of it. E2B keeps it for a week, also of sandboxes
  * that ended, and does not say whether there ever was one of that id.
  */
-#include "service/e2b/request.h"
+#include "service/e2b/control.h"
 
+#include "common/base/cleanup.h"
 #include "common/base/mem.h"
 #include "service/e2b/json.h"
 #include "service/e2b/url.h"
@@ -19,24 +20,16 @@ enum {
 };
 
 struct page {
-    struct request request;
-    struct exchange exchange;
+    struct control control;
     struct e2b_logs_args args;
-    char *sandbox_id;     /* owned */
     struct e2b_logs *ret; /* the caller's */
 };
 
-static struct page *page_of(struct exchange *x)
-{
-    return container_of(x, struct page, exchange);
-}
-
 static void destroy(struct request *r)
 {
-    struct page *p = container_of(r, struct page, request);
+    struct page *p = container_of(r, struct page, control.request);
 
-    exchange_deinit(&p->exchange);
-    free(p->sandbox_id);
+    control_deinit(&p->control);
     free(p);
 }
 
@@ -106,9 +99,8 @@ static bool take_entries(struct json_object *list, struct e2b_logs *ret)
 
 static bool judge(struct exchange *x, struct verdict *verdict)
 {
-    AUTO_JSON struct json_object *o =
-        json_parse(buf_data(&x->transfer.body), buf_len(&x->transfer.body));
-    struct e2b_logs *ret = page_of(x)->ret;
+    AUTO_JSON struct json_object *o = control_answer(x);
+    struct e2b_logs *ret = container_of(x, struct page, control.exchange)->ret;
     struct json_object *list = NULL;
 
     e2b_logs_deinit(ret);
@@ -120,33 +112,20 @@ static bool judge(struct exchange *x, struct verdict *verdict)
     return false;
 }
 
-static void done(struct exchange *x)
-{
-    request_finish(x->request, &x->verdict.st);
-}
-
 static void start(struct request *r)
 {
-    struct page *p = container_of(r, struct page, request);
-    char *id = url_escape(p->sandbox_id);
+    struct page *p = container_of(r, struct page, control.request);
+    AUTO_FREE char *id = url_escape(p->control.sandbox_id);
+    struct exchange *x = control_begin(
+        &p->control, "GET",
+        p->args.backward
+            ? xasprintf("/v2/sandboxes/%s/logs?direction=backward&limit=%d", id, p->args.limit)
+            : xasprintf("/v2/sandboxes/%s/logs?direction=forward&limit=%d&cursor=%lld", id,
+                        p->args.limit, (long long)p->args.from_ms));
 
-    p->exchange = (struct exchange){
-        .request = r,
-        .method = "GET",
-        .path =
-            p->args.backward
-                ? xasprintf("/v2/sandboxes/%s/logs?direction=backward&limit=%d", id, p->args.limit)
-                : xasprintf("/v2/sandboxes/%s/logs?direction=forward&limit=%d&cursor=%lld", id,
-                            p->args.limit, (long long)p->args.from_ms),
-        .source = SOURCE_API,
-        .timeout_ms = r->e2b->config.request_timeout_ms,
-        .max_response = E2B_LOGS_MAX,
-        .safe = true,
-        .judge = judge,
-        .done = done,
-    };
-    free(id);
-    exchange_start(&p->exchange);
+    x->max_response = E2B_LOGS_MAX;
+    x->judge = judge;
+    exchange_start(x);
 }
 
 void e2b_logs(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
@@ -154,11 +133,9 @@ void e2b_logs(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
 {
     struct page *p = xcalloc(1, sizeof *p);
 
+    control_init(&p->control, sandbox_id, start, destroy);
     p->args = *args;
-    p->sandbox_id = xstrdup(sandbox_id);
     p->ret = ret;
-    p->request.start = start;
-    p->request.destroy = destroy;
     *ret = (struct e2b_logs){0};
-    request_submit(&p->request, e, op, sandbox_id);
+    request_submit(&p->control.request, e, op, sandbox_id);
 }

@@ -4,6 +4,7 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
+#include "service/e2b/network.h"
 #include "service/e2b/private.h"
 #include "service/e2b/url.h"
 
@@ -31,6 +32,7 @@ void e2b_sandbox_deinit(struct e2b_sandbox *s)
     free(s->domain);
     free(s->traffic_token);
     free_pairs(s->metadata, s->n_metadata);
+    network_deinit(&s->network);
     *s = (struct e2b_sandbox){0};
 }
 
@@ -110,7 +112,7 @@ static bool read_detail(struct json_object *o, struct e2b_sandbox *s)
         s->memory_mib = n;
     if (json_object_object_get_ex(o, "network", &network))
         json_flag(network, "allowPublicTraffic", &s->public_traffic);
-    return true;
+    return network_from_detail(o, &s->network);
 }
 
 bool sandbox_from_json(struct json_object *o, struct e2b_sandbox *ret)

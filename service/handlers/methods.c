@@ -6,12 +6,16 @@
 #include "grpc/reflection/v1alpha/reflection.pb-c.h"
 #include "sandbox/v1/sandbox_service.pb-c.h"
 #include "service/handlers/attach.h"
+#include "service/handlers/capabilities.h"
 #include "service/handlers/commands.h"
 #include "service/handlers/files.h"
 #include "service/handlers/follow.h"
 #include "service/handlers/health.h"
+#include "service/handlers/lifecycle.h"
+#include "service/handlers/purge.h"
 #include "service/handlers/reflection.h"
 #include "service/handlers/sandboxes.h"
+#include "service/handlers/snapshots.h"
 
 #define SANDBOX &sandbox__v1__sandbox_service__descriptor
 #define HEALTH &grpc__health__v1__health__descriptor
@@ -24,6 +28,16 @@ const struct method methods[] = {
     {SANDBOX, "ListSandboxes", METHOD_UNARY, list_sandboxes_start},
     {SANDBOX, "DeleteSandbox", METHOD_UNARY, delete_sandbox_start},
     {SANDBOX, "SetSandboxTimeout", METHOD_UNARY, set_sandbox_timeout_start},
+    {SANDBOX, "KeepAlive", METHOD_UNARY, keep_alive_start},
+    {SANDBOX, "PauseSandbox", METHOD_UNARY, pause_sandbox_start},
+    {SANDBOX, "ResumeSandbox", METHOD_UNARY, resume_sandbox_start},
+    {SANDBOX, "UpdateSandbox", METHOD_UNARY, update_sandbox_start},
+    {SANDBOX, "GetSandboxMetrics", METHOD_UNARY, get_sandbox_metrics_start},
+    {SANDBOX, "PurgeSandboxes", METHOD_UNARY, purge_sandboxes_start},
+    {SANDBOX, "CreateSnapshot", METHOD_UNARY, create_snapshot_start},
+    {SANDBOX, "ListSnapshots", METHOD_UNARY, list_snapshots_start},
+    {SANDBOX, "DeleteSnapshot", METHOD_UNARY, delete_snapshot_start},
+    {SANDBOX, "GetCapabilities", METHOD_UNARY, get_capabilities_start},
     {SANDBOX, "GetSandboxUrl", METHOD_UNARY, get_sandbox_url_start},
     {SANDBOX, "WriteFiles", METHOD_UNARY, write_files_start},
     {SANDBOX, "ReadFile", METHOD_UNARY, read_file_start},

@@ -33,6 +33,20 @@ static void set_metadata(struct sandbox_message *to, const struct e2b_sandbox *s
     }
 }
 
+/* Nothing is said of one that may reach everything. */
+static void set_network(struct sandbox_message *to, const struct e2b_network *from)
+{
+    if (!from->deny_internet && from->n_allow_out == 0 && from->n_deny_out == 0)
+        return;
+    sandbox__v1__network__init(&to->network);
+    to->network.allow_out = from->allow_out;
+    to->network.n_allow_out = from->n_allow_out;
+    to->network.deny_out = from->deny_out;
+    to->network.n_deny_out = from->n_deny_out;
+    to->network.deny_internet_access = from->deny_internet;
+    to->m.network = &to->network;
+}
+
 void sandbox_message_init(struct sandbox_message *to, const struct e2b_sandbox *s)
 {
     sandbox__v1__sandbox__init(&to->m);
@@ -50,6 +64,7 @@ void sandbox_message_init(struct sandbox_message *to, const struct e2b_sandbox *
     to->m.cpu_count = s->cpu_count;
     to->m.memory_mib = s->memory_mib;
     set_metadata(to, s);
+    set_network(to, &s->network);
 }
 
 void sandbox_message_deinit(struct sandbox_message *to)

@@ -8,6 +8,7 @@
  * that are sandboxd's own are left out. */
 struct sandbox_message {
     Sandbox__V1__Sandbox m;
+    Sandbox__V1__Network network;
     Google__Protobuf__Timestamp start, end;
     Sandbox__V1__Sandbox__MetadataEntry *entries;   /* owned */
     Sandbox__V1__Sandbox__MetadataEntry **pointers; /* owned */

@@ -1,18 +1,18 @@
 /*
- * CreateSandbox, GetSandbox, ListSandboxes, DeleteSandbox, SetSandboxTimeout and GetSandboxUrl: the
+ * CreateSandbox, GetSandbox, ListSandboxes, DeleteSandbox and GetSandboxUrl: the
  * request is checked, copied into what the adapter wants (it may be unpacked memory that is gone by
  * the time the answer comes), and the answer is turned into a message. On the call's worker.
  */
 #include "service/handlers/sandboxes.h"
 
 #include "common/base/cleanup.h"
-#include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "sandbox/v1/sandbox.pb-c.h"
-#include "service/handlers/operation.h"
+#include "service/handlers/network_field.h"
 #include "service/handlers/pairs.h"
 #include "service/handlers/sandbox_message.h"
+#include "service/handlers/sandbox_operation.h"
 #include "service/handlers/validate.h"
 
 #include <stdio.h>
@@ -22,27 +22,13 @@
 enum {
     INVALID_FIELD = SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD,
     TEMPLATE_MAX = 256,
-    DEFAULT_TIMEOUT_S = 600,
     PAGE_MAX = 100,
     PAGE_TOKEN_MAX = 1024,
 };
 
-#define TIMEOUT_MAX_MS (INT64_C(30) * 24 * 3600 * 1000)
-
 static void refuse(struct call *c, const struct status *st)
 {
     call_finish(c, st);
-}
-
-/* Whole seconds, rounded up. */
-static bool read_timeout(const Google__Protobuf__Duration *d, int64_t *ret_s, struct status *st)
-{
-    int64_t ms;
-
-    if (!validate_duration("timeout", d->seconds, d->nanos, 1000, TIMEOUT_MAX_MS, &ms, st))
-        return false;
-    *ret_s = (ms + 999) / 1000;
-    return true;
 }
 
 /* --- CreateSandbox --- */
@@ -51,6 +37,7 @@ struct create {
     struct operation o;
     struct e2b_create_args args;
     struct pairs metadata, envs;
+    struct e2b_network network;
     char *template, *request_id, *reuse_key; /* owned */
     struct e2b_sandbox sandbox;
     bool reused;
@@ -62,6 +49,7 @@ static void create_release(struct operation *o)
 
     pairs_deinit(&k->metadata);
     pairs_deinit(&k->envs);
+    network_field_deinit(&k->network);
     free(k->template);
     free(k->request_id);
     free(k->reuse_key);
@@ -98,13 +86,22 @@ static bool check_create(const Sandbox__V1__CreateSandboxRequest *r, struct stat
            validate_optional_id("reuse_key", r->reuse_key, st);
 }
 
+static bool read_network(struct create *k, const Sandbox__V1__CreateSandboxRequest *r,
+                         struct status *st)
+{
+    if (r->network != NULL && !network_field_read("network", r->network, &k->network, st))
+        return false;
+    k->network.deny_internet = k->network.deny_internet || r->deny_internet_access;
+    return true;
+}
+
 static bool read_create(struct create *k, const Sandbox__V1__CreateSandboxRequest *r,
                         struct status *st)
 {
-    k->args.timeout_s = DEFAULT_TIMEOUT_S;
     if (!check_create(r, st) || !pairs_metadata(&k->metadata, r->metadata, r->n_metadata, st) ||
         !pairs_envs(&k->envs, r->envs, r->n_envs, st) ||
-        (r->timeout != NULL && !read_timeout(r->timeout, &k->args.timeout_s, st)))
+        !timeout_read(r->timeout, TIMEOUT_DEFAULT_S, TIMEOUT_MAX_S, &k->args.timeout_s, st) ||
+        !read_network(k, r, st))
         return false;
     k->args.template = k->template = copy_or_null(r->template_);
     k->args.request_id = k->request_id = copy_or_null(r->request_id);
@@ -114,7 +111,7 @@ static bool read_create(struct create *k, const Sandbox__V1__CreateSandboxReques
     k->args.envs = k->envs.items;
     k->args.n_envs = k->envs.n;
     k->args.pause_on_timeout = r->on_timeout == SANDBOX__V1__ON_TIMEOUT__ON_TIMEOUT_PAUSE;
-    k->args.deny_internet = r->deny_internet_access;
+    k->args.network = &k->network;
     return true;
 }
 
@@ -134,46 +131,11 @@ void create_sandbox_start(struct call *c, const ProtobufCMessage *message)
     e2b_create(operation_e2b(&k->o), &k->o.op, &k->args, &k->sandbox, &k->reused);
 }
 
-/* --- GetSandbox, DeleteSandbox, SetSandboxTimeout: by id --- */
-
-struct by_id {
-    struct operation o;
-    char sandbox_id[VALIDATE_ID_MAX + 1];
-    struct e2b_sandbox sandbox; /* of GetSandbox */
-    int64_t end_ns;             /* of SetSandboxTimeout */
-    bool allow_missing;         /* of DeleteSandbox */
-};
-
-static void by_id_release(struct operation *o)
-{
-    struct by_id *k = container_of(o, struct by_id, o);
-
-    e2b_sandbox_deinit(&k->sandbox);
-    free(k);
-}
-
-/* NULL: refused already. */
-static struct by_id *by_id_new(struct call *c, const char *sandbox_id,
-                               void (*answer)(struct operation *o))
-{
-    struct status st = STATUS_INIT;
-    struct by_id *k;
-
-    if (!validate_id("sandbox_id", sandbox_id, &st)) {
-        refuse(c, &st);
-        return NULL;
-    }
-    k = xcalloc(1, sizeof(*k));
-    k->o.answer = answer;
-    k->o.release = by_id_release;
-    snprintf(k->sandbox_id, sizeof(k->sandbox_id), "%s", sandbox_id);
-    operation_begin(&k->o, c);
-    return k;
-}
+/* --- GetSandbox, DeleteSandbox --- */
 
 static void get_answer(struct operation *o)
 {
-    struct by_id *k = container_of(o, struct by_id, o);
+    struct sandbox_operation *k = container_of(o, struct sandbox_operation, o);
     Sandbox__V1__GetSandboxResponse m = SANDBOX__V1__GET_SANDBOX_RESPONSE__INIT;
     AUTO(sandbox_message_deinit) struct sandbox_message sandbox;
 
@@ -185,7 +147,7 @@ static void get_answer(struct operation *o)
 void get_sandbox_start(struct call *c, const ProtobufCMessage *message)
 {
     const Sandbox__V1__GetSandboxRequest *r = (const Sandbox__V1__GetSandboxRequest *)message;
-    struct by_id *k = by_id_new(c, r->sandbox_id, get_answer);
+    struct sandbox_operation *k = sandbox_operation_new(c, r->sandbox_id, get_answer);
 
     if (k != NULL)
         e2b_get(operation_e2b(&k->o), &k->o.op, k->sandbox_id, &k->sandbox);
@@ -201,10 +163,10 @@ static void delete_answer(struct operation *o)
 /* With allow_missing a sandbox that is not there is as good as deleted. */
 static void delete_done(struct e2b_op *op)
 {
-    struct by_id *k = container_of(op, struct by_id, o.op);
+    struct sandbox_operation *k = container_of(op, struct sandbox_operation, o.op);
     struct call *c = k->o.call;
 
-    if (op->st.code == CODE_OK || (op->st.code == CODE_NOT_FOUND && k->allow_missing))
+    if (op->st.code == CODE_OK || (op->st.code == CODE_NOT_FOUND && k->flag))
         delete_answer(&k->o);
     else
         call_finish(c, &op->st);
@@ -214,45 +176,13 @@ static void delete_done(struct e2b_op *op)
 void delete_sandbox_start(struct call *c, const ProtobufCMessage *message)
 {
     const Sandbox__V1__DeleteSandboxRequest *r = (const Sandbox__V1__DeleteSandboxRequest *)message;
-    struct by_id *k = by_id_new(c, r->sandbox_id, delete_answer);
+    struct sandbox_operation *k = sandbox_operation_new(c, r->sandbox_id, delete_answer);
 
     if (k == NULL)
         return;
-    k->allow_missing = r->allow_missing;
+    k->flag = r->allow_missing;
     k->o.op.done = delete_done;
     e2b_delete(operation_e2b(&k->o), &k->o.op, k->sandbox_id);
-}
-
-static void timeout_answer(struct operation *o)
-{
-    struct by_id *k = container_of(o, struct by_id, o);
-    Sandbox__V1__SetSandboxTimeoutResponse m = SANDBOX__V1__SET_SANDBOX_TIMEOUT_RESPONSE__INIT;
-    Google__Protobuf__Timestamp end = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
-
-    end.seconds = k->end_ns / NS_PER_S;
-    end.nanos = (int32_t)(k->end_ns % NS_PER_S);
-    m.end_time = &end;
-    call_reply(o->call, &m.base);
-}
-
-void set_sandbox_timeout_start(struct call *c, const ProtobufCMessage *message)
-{
-    const Sandbox__V1__SetSandboxTimeoutRequest *r =
-        (const Sandbox__V1__SetSandboxTimeoutRequest *)message;
-    struct status st = STATUS_INIT;
-    int64_t timeout_s = 0;
-    bool ok = r->timeout != NULL
-                  ? read_timeout(r->timeout, &timeout_s, &st)
-                  : status_bad_field(&st, INVALID_FIELD, "timeout", "timeout is required");
-    struct by_id *k;
-
-    if (!ok) {
-        refuse(c, &st);
-        return;
-    }
-    k = by_id_new(c, r->sandbox_id, timeout_answer);
-    if (k != NULL)
-        e2b_set_timeout(operation_e2b(&k->o), &k->o.op, k->sandbox_id, timeout_s, &k->end_ns);
 }
 
 /* --- ListSandboxes --- */
@@ -296,25 +226,6 @@ static void listing_answer(struct operation *o)
         sandbox_message_deinit(&items[i]);
 }
 
-static bool read_states(struct listing *k, const Sandbox__V1__ListSandboxesRequest *r,
-                        struct status *st)
-{
-    for (size_t i = 0; i < r->n_states; i++) {
-        switch (r->states[i]) {
-        case SANDBOX__V1__SANDBOX__STATE__STATE_RUNNING:
-            k->args.running = true;
-            break;
-        case SANDBOX__V1__SANDBOX__STATE__STATE_PAUSED:
-            k->args.paused = true;
-            break;
-        default:
-            return status_bad_field(st, INVALID_FIELD, "states", "state %d is not known here",
-                                    (int)r->states[i]);
-        }
-    }
-    return true;
-}
-
 static bool read_listing(struct listing *k, const Sandbox__V1__ListSandboxesRequest *r,
                          struct status *st)
 {
@@ -323,7 +234,7 @@ static bool read_listing(struct listing *k, const Sandbox__V1__ListSandboxesRequ
     if (strlen(r->page_token) > PAGE_TOKEN_MAX)
         return status_bad_field(st, INVALID_FIELD, "page_token",
                                 "page_token is not one that this method returned");
-    if (!read_states(k, r, st) ||
+    if (!validate_states(r->states, r->n_states, &k->args.running, &k->args.paused, st) ||
         !pairs_metadata(&k->metadata, (pairs_metadata_entry **)r->metadata, r->n_metadata, st))
         return false;
     k->args.limit = r->page_size == 0 || r->page_size > PAGE_MAX ? PAGE_MAX : r->page_size;

@@ -83,6 +83,26 @@ bool validate_env(const char *field, const char *name, const char *value, struct
     return true;
 }
 
+bool validate_states(const Sandbox__V1__Sandbox__State *states, size_t n, bool *ret_running,
+                     bool *ret_paused, struct status *st)
+{
+    *ret_running = *ret_paused = false;
+    for (size_t i = 0; i < n; i++) {
+        switch (states[i]) {
+        case SANDBOX__V1__SANDBOX__STATE__STATE_RUNNING:
+            *ret_running = true;
+            break;
+        case SANDBOX__V1__SANDBOX__STATE__STATE_PAUSED:
+            *ret_paused = true;
+            break;
+        default:
+            return status_bad_field(st, INVALID_FIELD, "states", "state %d is not known here",
+                                    (int)states[i]);
+        }
+    }
+    return true;
+}
+
 bool validate_duration(const char *field, int64_t seconds, int32_t nanos, int64_t min_ms,
                        int64_t max_ms, int64_t *ret_ms, struct status *st)
 {

@@ -6,6 +6,7 @@
 
 #include "common/base/status.h"
 #include "sandbox/v1/commands.pb-c.h"
+#include "sandbox/v1/sandbox.pb-c.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -45,6 +46,10 @@ bool validate_labels(validate_label *const *labels, size_t n, struct status *st)
 /* From 1 to 1000 columns and rows; 0: 80 and 24. size: NULL as if empty. */
 bool validate_terminal(const char *field, const Sandbox__V1__TerminalSize *size, uint32_t *ret_cols,
                        uint32_t *ret_rows, struct status *st);
+
+/* Which states are asked for; none: neither is set, which stands for both. */
+bool validate_states(const Sandbox__V1__Sandbox__State *states, size_t n, bool *ret_running,
+                     bool *ret_paused, struct status *st);
 
 /* seconds and nanos of a google.protobuf.Duration; from min_ms to max_ms, rounded up to whole ms.
  */

@@ -15,10 +15,16 @@ enum { LINE_MAX_BYTES = 16384, TEXT_MAX_BYTES = 2048 };
 
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 static atomic_int threshold = LOG_INFO;
+static bool as_text;
 
 void log_set_level(enum log_level level)
 {
     atomic_store(&threshold, (int)level);
+}
+
+void log_set_text(bool text)
+{
+    as_text = text;
 }
 
 bool log_level_from_name(const char *name, enum log_level *ret_level)
@@ -77,7 +83,60 @@ static void append_time(struct buf *b)
     clock_gettime(CLOCK_REALTIME, &now);
     gmtime_r(&now.tv_sec, &tm);
     strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
-    buf_printf(b, "{\"time\":\"%s.%03ldZ\"", text, now.tv_nsec / 1000000);
+    buf_printf(b, "%s.%03ldZ", text, now.tv_nsec / 1000000);
+}
+
+static bool fits(const struct buf *line)
+{
+    return buf_room(line) > 6 * TEXT_MAX_BYTES / 2;
+}
+
+static void write_json(struct buf *line, enum log_level level, const char *msg,
+                       const struct log_field *fields, size_t n)
+{
+    buf_append_str(line, "{\"time\":\"");
+    append_time(line);
+    buf_printf(line, "\",\"level\":\"%s\",\"msg\":", level_names[level]);
+    append_text(line, msg);
+    for (size_t i = 0; i < n && fits(line); i++) {
+        buf_printf(line, ",\"%s\":", fields[i].key);
+        if (fields[i].text != NULL)
+            append_text(line, fields[i].text);
+        else
+            buf_printf(line, "%lld", (long long)fields[i].number);
+    }
+    buf_append_str(line, "}\n");
+}
+
+/* A word stands as it is; all else in quotes, as in JSON. */
+static bool is_word(const char *s)
+{
+    size_t len = 0;
+
+    while (s[len] > ' ' && s[len] < 0x7f && s[len] != '"' && s[len] != '\\' && s[len] != '=')
+        len++;
+    return len > 0 && s[len] == '\0' && len < TEXT_MAX_BYTES;
+}
+
+static void write_text(struct buf *line, enum log_level level, const char *msg,
+                       const struct log_field *fields, size_t n)
+{
+    static const char *const levels[] = {"DEBUG", "INFO ", "WARN ", "ERROR"};
+
+    append_time(line);
+    buf_printf(line, " %s ", levels[level]);
+    /* The message is ours, but for what libraries say: no line of theirs may look like another. */
+    buf_printf(line, "%.*s", (int)strcspn(msg, "\r\n"), msg);
+    for (size_t i = 0; i < n && fits(line); i++) {
+        buf_printf(line, " %s=", fields[i].key);
+        if (fields[i].text == NULL)
+            buf_printf(line, "%lld", (long long)fields[i].number);
+        else if (is_word(fields[i].text))
+            buf_append_str(line, fields[i].text);
+        else
+            append_text(line, fields[i].text);
+    }
+    buf_append_byte(line, '\n');
 }
 
 void log_write(enum log_level level, const char *msg, const struct log_field *fields, size_t n)
@@ -86,17 +145,10 @@ void log_write(enum log_level level, const char *msg, const struct log_field *fi
 
     if ((int)level < atomic_load(&threshold))
         return;
-    append_time(&line);
-    buf_printf(&line, ",\"level\":\"%s\",\"msg\":", level_names[level]);
-    append_text(&line, msg);
-    for (size_t i = 0; i < n && buf_room(&line) > 6 * TEXT_MAX_BYTES / 2; i++) {
-        buf_printf(&line, ",\"%s\":", fields[i].key);
-        if (fields[i].text != NULL)
-            append_text(&line, fields[i].text);
-        else
-            buf_printf(&line, "%lld", (long long)fields[i].number);
-    }
-    buf_append_str(&line, "}\n");
+    if (as_text)
+        write_text(&line, level, msg, fields, n);
+    else
+        write_json(&line, level, msg, fields, n);
 
     /* Nothing can be done about a log that cannot be written. */
     if (write(STDERR_FILENO, buf_data(&line), buf_len(&line)) < 0)

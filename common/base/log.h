@@ -4,6 +4,10 @@
  *   log_info("sandbox created", LOG_S("sandbox_id", id), LOG_N("took_ms", ms));
  *   {"time":"2026-01-01T00:00:00.000Z","level":"info","msg":"sandbox created","sandbox_id":"i…",…}
  *
+ * or, for people, the same as text:
+ *
+ *   2026-01-01T00:00:00.000Z INFO  sandbox created sandbox_id=i… took_ms=12
+ *
  * Secrets never come here: not tokens, keys, environment values, nor command input or output.
  */
 #pragma once
@@ -25,6 +29,8 @@ struct log_field {
 
 /* Lines below this level are not written. LOG_INFO at start. */
 void log_set_level(enum log_level level);
+/* At start, before there are threads. */
+void log_set_text(bool text);
 bool log_level_from_name(const char *name, enum log_level *ret_level);
 
 void log_write(enum log_level level, const char *msg, const struct log_field *fields, size_t n);

@@ -177,6 +177,22 @@ static void append_strings(struct buf *to, const struct option_strings *strings)
         buf_printf(to, "%s%s", i > 0 ? "," : "", strings->at[i]);
 }
 
+/* The user and password that a URL may have are nobody's business. */
+static void append_string(struct buf *to, const char *text)
+{
+    const char *host = strstr(text, "://"), *at;
+
+    if (host != NULL) {
+        host += 3;
+        at = memrchr(host, '@', strcspn(host, "/?#"));
+        if (at != NULL) {
+            buf_printf(to, "%.*s***%s", (int)(host - text), text, at);
+            return;
+        }
+    }
+    buf_append_str(to, text);
+}
+
 static bool is_empty(const struct option *o)
 {
     if (o->type == OPTION_STRING)
@@ -206,7 +222,7 @@ void options_value(const struct option *o, struct buf *ret)
         append_in_units(ret, size_units, *(int64_t *)o->target);
         break;
     case OPTION_STRING:
-        buf_append_str(ret, *(const char **)o->target);
+        append_string(ret, *(const char **)o->target);
         break;
     case OPTION_STRINGS:
         append_strings(ret, o->target);

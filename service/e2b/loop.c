@@ -220,12 +220,12 @@ static void report_finished(struct loop *l)
         if (msg->msg != CURLMSG_DONE)
             continue;
         curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &h);
-        loop_remove(l, h); /* msg is gone with it */
+        loop_remove_handle(l, h); /* msg is gone with it */
         h->done(h, result);
     }
 }
 
-void loop_add(struct loop *l, struct loop_handle *h)
+void loop_add_handle(struct loop *l, struct loop_handle *h)
 {
     CURLMcode mc;
 
@@ -235,7 +235,7 @@ void loop_add(struct loop *l, struct loop_handle *h)
     (void)mc;
 }
 
-void loop_remove(struct loop *l, struct loop_handle *h)
+void loop_remove_handle(struct loop *l, struct loop_handle *h)
 {
     curl_multi_remove_handle(l->multi, h->easy);
 }

@@ -38,8 +38,8 @@ struct loop_handle {
 };
 
 /* CURLOPT_PRIVATE of the handle is the loop's. Not from within curl's callbacks. */
-void loop_add(struct loop *l, struct loop_handle *h);
-void loop_remove(struct loop *l, struct loop_handle *h);
+void loop_add_handle(struct loop *l, struct loop_handle *h);
+void loop_remove_handle(struct loop *l, struct loop_handle *h);
 
 /* Good enough for jitter and names, not for secrets. */
 uint64_t loop_random(struct loop *l);

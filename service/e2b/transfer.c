@@ -167,7 +167,7 @@ void transfer_start(struct transfer *t, const struct transfer_request *r)
     if (strcmp(r->method, r->pieces != NULL ? "POST" : "GET") != 0)
         curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
     t->running = true;
-    loop_add(t->loop, &t->handle);
+    loop_add_handle(t->loop, &t->handle);
 }
 
 void transfer_resume(struct transfer *t)
@@ -180,7 +180,7 @@ void transfer_resume(struct transfer *t)
 
 void transfer_give_up(struct transfer *t, CURLcode result)
 {
-    loop_remove(t->loop, &t->handle);
+    loop_remove_handle(t->loop, &t->handle);
     on_done(&t->handle, result);
 }
 
@@ -188,7 +188,7 @@ void transfer_deinit(struct transfer *t)
 {
     if (t->running) {
         t->running = false;
-        loop_remove(t->loop, &t->handle);
+        loop_remove_handle(t->loop, &t->handle);
     }
     if (t->handle.easy != NULL)
         curl_easy_cleanup(t->handle.easy);

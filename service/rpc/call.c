@@ -3,6 +3,7 @@
  * see of it. Every operation asked of core holds a reference until it came back; one more is held
  * from the start until the status was sent.
  */
+#include "service/rpc/account.h"
 #include "service/rpc/call_impl.h"
 
 #include "common/base/clock.h"
@@ -164,6 +165,7 @@ static void begin(struct call *c)
     c->binding = server_find(c->worker->server, &c->details.method);
     call_list_for_drain(c);
     call_take_request_id(c);
+    account_call_started(c);
     call_start_batch(c, &close, 1, &c->closed);
     if (c->binding == NULL) {
         refuse_unknown(c);

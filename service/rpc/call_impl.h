@@ -1,6 +1,7 @@
 /*
  * What a call is made of, for the files that make it: call.c (its life), call_metadata.c (what the
- * caller sent along), call_inbox.c (tasks of other threads), call_receive.c, call_send.c.
+ * caller sent along), call_inbox.c (tasks of other threads), call_receive.c, call_send.c, and
+ * account.c (what is told of it).
  * Everything runs on the worker's thread, but for the inbox's post.
  */
 #pragma once
@@ -13,7 +14,7 @@
 
 #define REASON(name) SANDBOX__V1__ERROR_REASON__ERROR_REASON_##name
 
-enum { REQUEST_ID_MAX = 128 };
+enum { REQUEST_ID_MAX = 128, SANDBOX_ID_MAX = 64 };
 
 struct copied;
 
@@ -32,6 +33,7 @@ struct call {
     struct copied *copied; /* owned */
     char *peer;            /* owned by core's allocator */
     char request_id[REQUEST_ID_MAX + 1];
+    char sandbox_id[SANDBOX_ID_MAX + 1]; /* as a message named it; "" until one did */
 
     /* Coming in. */
     struct op received;

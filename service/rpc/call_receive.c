@@ -2,6 +2,7 @@
  * The way in: messages are asked for one at a time, unpacked, and given to the handler; the
  * client's end of the stream, and its going away, are told apart here.
  */
+#include "service/rpc/account.h"
 #include "service/rpc/call_impl.h"
 
 #include "common/base/clock.h"
@@ -72,10 +73,12 @@ static void deliver_bytes(struct call *c, grpc_byte_buffer *bytes)
     struct status st = STATUS_INIT;
     ProtobufCMessage *message = incoming_unpack(c->binding->input, bytes, max, &st);
 
+    account_message_received(c, grpc_byte_buffer_length(bytes));
     if (message == NULL) {
         call_finish(c, &st);
         return;
     }
+    account_note_sandbox(c, message);
     deliver(c, message);
     protobuf_c_message_free_unpacked(message, NULL);
 }

@@ -2,31 +2,14 @@
  * The way out: one message in flight at a time, then the status. A verdict that comes while a
  * message is in flight waits for it.
  */
+#include "service/rpc/account.h"
 #include "service/rpc/call_impl.h"
-
-#include "common/base/clock.h"
-#include "common/base/log.h"
 
 #include <assert.h>
 #include <grpc/byte_buffer.h>
 #include <stdlib.h>
-#include <string.h>
 
 /* --- ending --- */
-
-static void log_call(const struct call *c)
-{
-    int64_t ms = (clock_monotonic_ns() - c->started_ns) / NS_PER_MS;
-    const char *path = c->binding != NULL ? c->binding->path : "unknown";
-    bool quiet = strncmp(path, "/grpc.health.", 13) == 0;
-    struct log_field fields[] = {
-        LOG_S("method", path),       LOG_S("code", code_name(c->verdict.code)),
-        LOG_N("duration_ms", ms),    LOG_S("request_id", c->request_id),
-        LOG_S("peer", call_peer(c)), LOG_S("error", c->verdict.message),
-    };
-
-    log_write(quiet ? LOG_DEBUG : LOG_INFO, "call", fields, c->verdict.code == CODE_OK ? 5 : 6);
-}
 
 void call_on_ended(struct op *op, bool ok)
 {
@@ -72,7 +55,7 @@ static bool give_verdict(struct call *c, const struct status *st)
     c->finished = true;
     c->verdict = *st;
     call_stop_timers(c);
-    log_call(c);
+    account_call_ended(c);
     return true;
 }
 
@@ -122,6 +105,7 @@ static void send_slice(struct call *c, grpc_slice slice, uint32_t flags)
     grpc_op ops[2] = {0};
 
     assert(call_can_send(c));
+    account_message_sent(c, GRPC_SLICE_LENGTH(slice));
     grpc_slice_unref(slice);
     c->sending = true;
     call_start_batch(c, ops, add_message_ops(c, ops, message, flags), &c->sent);
@@ -156,6 +140,10 @@ void call_reply(struct call *c, const ProtobufCMessage *message)
     size_t n;
 
     assert(!c->sending);
+    if (!c->finished) {
+        account_note_sandbox(c, message);
+        account_message_sent(c, GRPC_SLICE_LENGTH(slice));
+    }
     grpc_slice_unref(slice);
     if (give_verdict(c, &STATUS_INIT)) {
         n = add_message_ops(c, ops, buffer, 0);

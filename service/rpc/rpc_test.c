@@ -358,7 +358,7 @@ static void test_an_error_carries_its_details(void **state)
 
     assert_non_null(status);
     assert_int_equal(status->code, GRPC_STATUS_RESOURCE_EXHAUSTED);
-    assert_int_equal(status->n_details, 3);
+    assert_int_equal(status->n_details, 4);
     assert_string_equal(status->details[0]->type_url, "type.googleapis.com/google.rpc.ErrorInfo");
 
     Google__Rpc__ErrorInfo *info = google__rpc__error_info__unpack(

@@ -9,6 +9,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "service/rpc/account.h"
 #include "service/rpc/worker.h"
 
 #include <grpc/grpc_security.h>
@@ -46,6 +47,7 @@ static bool bind_method(struct binding *b, const struct method *m, struct status
     b->method = m;
     b->input = d->input;
     snprintf(b->path, sizeof(b->path), "/%s/%s", m->service->name, m->name);
+    b->standard = strncmp(b->path, "/grpc.", 6) == 0;
     return true;
 }
 
@@ -152,6 +154,7 @@ bool server_new(const struct server_config *config, struct server **ret, struct 
         server_free(s);
         return false;
     }
+    s->account = account_new(config->metrics, s->bindings, config->n_methods);
     s->core = create_core(config);
     add_workers(s);
     *ret = s;
@@ -255,6 +258,7 @@ void server_free(struct server *s)
     for (int i = 0; i < s->n_workers; i++)
         worker_stop(&s->workers[i]);
     free(s->workers);
+    account_free(s->account);
     free(s->bindings);
     pthread_cond_destroy(&s->changed);
     pthread_mutex_destroy(&s->lock);

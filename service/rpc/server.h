@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct metrics;
 struct server;
 
 struct server_config {
@@ -24,7 +25,8 @@ struct server_config {
     const struct method *methods; /* borrowed for the server's life; every method of every service
                                      in it exactly once */
     size_t n_methods;
-    void *app; /* call_app() */
+    struct metrics *metrics; /* borrowed; NULL: nothing is counted */
+    void *app;               /* call_app() */
 };
 
 /* Starts nothing yet. False when the table has a hole or a double entry. */
@@ -46,6 +48,13 @@ void server_shutdown(struct server *s, int64_t budget_ms);
 
 /* After server_shutdown(), or when server_start() was not called or failed. NULL is fine. */
 void server_free(struct server *s);
+
+/*
+ * What core tells of its servers (kind ""), of one server's connections ("server" and its number),
+ * or of one connection ("socket"): JSON in the form of channelz, to be released with free(). NULL:
+ * there is none such. Any thread, between rpc_init() and rpc_deinit().
+ */
+char *rpc_channelz(const char *kind, long number);
 
 /* Once per process, around everything else. Core's own messages go to the log. */
 void rpc_init(void);

@@ -1,7 +1,8 @@
 /*
  * See trailers.h. grpc-status-details-bin is a google.rpc.Status: ErrorInfo on every error, and
- * RetryInfo, BadRequest and QuotaFailure where they apply (AIP-193). Everything in a struct status
- * is bounded, so the trailers stay far below the 8 KiB that clients and proxies accept.
+ * RetryInfo, BadRequest, QuotaFailure and RequestInfo where they apply (AIP-193). Everything in a
+ * struct status is bounded, so the trailers stay far below the 8 KiB that clients and proxies
+ * accept.
  */
 #include "service/rpc/trailers.h"
 
@@ -17,7 +18,7 @@
 
 #define TYPE_URL "type.googleapis.com/google.rpc."
 
-enum { DETAILS_MAX = 4, REASON_PREFIX_LEN = sizeof("ERROR_REASON_") - 1 };
+enum { DETAILS_MAX = 5, REASON_PREFIX_LEN = sizeof("ERROR_REASON_") - 1 };
 
 /* The details of one status; each packed message is owned. */
 struct details {
@@ -107,7 +108,15 @@ static void add_quota_failure(struct details *d, const struct status *st)
     add(d, TYPE_URL "QuotaFailure", &quota.base);
 }
 
-static grpc_slice pack_details(const struct status *st)
+static void add_request_info(struct details *d, const char *request_id)
+{
+    Google__Rpc__RequestInfo info = GOOGLE__RPC__REQUEST_INFO__INIT;
+
+    info.request_id = (char *)request_id;
+    add(d, TYPE_URL "RequestInfo", &info.base);
+}
+
+static grpc_slice pack_details(const struct status *st, const char *request_id)
 {
     AUTO(details_deinit) struct details d = {.n = 0};
     Google__Rpc__Status m = GOOGLE__RPC__STATUS__INIT;
@@ -119,6 +128,8 @@ static grpc_slice pack_details(const struct status *st)
         add_bad_request(&d, st);
     if (st->reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_QUOTA)
         add_quota_failure(&d, st);
+    if (request_id[0] != '\0')
+        add_request_info(&d, request_id);
     m.code = (int32_t)st->code;
     m.message = (char *)st->message;
     m.details = d.list;
@@ -145,7 +156,7 @@ void trailers_init(struct trailers *t, const struct status *st, const char *requ
         add_trailer(t, "x-request-id", grpc_slice_from_copied_string(request_id));
     if (st->code == CODE_OK)
         return;
-    add_trailer(t, "grpc-status-details-bin", pack_details(st));
+    add_trailer(t, "grpc-status-details-bin", pack_details(st, request_id));
     if (st->retry_ms > 0) {
         snprintf(pushback, sizeof(pushback), "%lld", (long long)st->retry_ms);
         add_trailer(t, "grpc-retry-pushback-ms", grpc_slice_from_copied_string(pushback));

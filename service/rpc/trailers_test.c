@@ -94,6 +94,23 @@ static void test_reasons_go_out_by_name(void **state)
     }
 }
 
+static void test_an_error_names_its_call(void **state)
+{
+    AUTO(trailers_deinit) struct trailers t;
+    struct status st;
+
+    status_set(&st, CODE_INTERNAL, 0, "no");
+    trailers_init(&t, &st, "abc");
+
+    Google__Rpc__Status *status = details_of(&t);
+    Google__Rpc__RequestInfo *info =
+        detail(status, "RequestInfo", &google__rpc__request_info__descriptor);
+
+    assert_string_equal(info->request_id, "abc");
+    google__rpc__request_info__free_unpacked(info, NULL);
+    google__rpc__status__free_unpacked(status, NULL);
+}
+
 static void test_a_field_becomes_a_bad_request(void **state)
 {
     AUTO(trailers_deinit) struct trailers t;
@@ -185,6 +202,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_success_has_the_request_id_alone),
         cmocka_unit_test(test_reasons_go_out_by_name),
+        cmocka_unit_test(test_an_error_names_its_call),
         cmocka_unit_test(test_a_field_becomes_a_bad_request),
         cmocka_unit_test(test_a_quota_says_when_to_come_back),
         cmocka_unit_test(test_the_largest_status_fits_every_client),

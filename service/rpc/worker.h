@@ -33,12 +33,14 @@ struct binding {
     const struct method *method;
     const ProtobufCMessageDescriptor *input;
     char path[160]; /* "/package.Service/Method" */
+    bool standard;  /* of a service that every gRPC server has, such as health */
 };
 
 struct server {
     struct server_config config;
     grpc_server *core;
     struct binding *bindings; /* owned, sorted by path */
+    struct account *account;  /* owned */
     char address[300];
     struct worker *workers; /* owned */
     int n_workers;

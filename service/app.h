@@ -3,8 +3,10 @@
 
 struct config;
 struct e2b;
+struct metrics;
 
 struct app {
     const struct config *config; /* borrowed */
     struct e2b *e2b;             /* borrowed */
+    struct metrics *metrics;     /* borrowed */
 };

@@ -114,6 +114,27 @@ static bool split_address(const char *text, char *host, size_t size)
     return true;
 }
 
+/* Of an option that exists. */
+static size_t index_of(const struct config *c, const char *name)
+{
+    size_t i = 0;
+
+    while (strcmp(c->options[i].name, name) != 0)
+        i++;
+    return i;
+}
+
+static bool check_admin(const struct config *c, struct status *st)
+{
+    char host[256];
+
+    if (*c->admin_listen == '\0' || split_address(c->admin_listen, host, sizeof(host)))
+        return true;
+    return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                      "--admin-listen: %s is no address: write HOST:PORT, or [V6]:PORT",
+                      c->admin_listen);
+}
+
 static bool check_listen(const struct config *c, struct status *st)
 {
     char host[256];
@@ -133,12 +154,13 @@ static bool check_listen(const struct config *c, struct status *st)
 
 static bool check(struct config *c, struct status *st)
 {
-    if (!check_listen(c, st))
+    if (!check_listen(c, st) || !check_admin(c, st))
         return false;
     if (!c->local && c->e2b_api_key == NULL)
         return status_set(st, CODE_INVALID_ARGUMENT, 0,
                           "there is no E2B to use: set E2B_API_KEY to your key, or say --local to "
                           "run sandboxes on this machine");
+    c->admin_any_port = c->sources[index_of(c, "admin-listen")] == OPTION_DEFAULT;
     c->read_file_max = c->message_max - READ_FILE_MARGIN;
     return true;
 }

@@ -27,10 +27,13 @@ struct config {
     int64_t keepalive_ms;      /* between HTTP/2 pings of our own; 0: none */
     int64_t connection_age_ms; /* 0: connections live on */
     int64_t connection_age_grace_ms;
-    int64_t drain_settle_ms; /* still accepting calls, for load balancers to notice */
-    int64_t drain_spread_ms; /* streams are sent to other pods over this time */
-    int64_t drain_budget_ms; /* then calls have so long to end */
-    const char *log_level;   /* debug, info, warn or error */
+    int64_t drain_settle_ms;  /* still accepting calls, for load balancers to notice */
+    int64_t drain_spread_ms;  /* streams are sent to other pods over this time */
+    int64_t drain_budget_ms;  /* then calls have so long to end */
+    const char *log_level;    /* debug, info, warn or error */
+    const char *log_format;   /* json or text */
+    const char *admin_listen; /* HOST:PORT; "": there is no admin port */
+    bool admin_any_port;      /* nobody asked for that port: another one will do */
 
     bool local;                 /* start the local runtime and use it as E2B */
     const char *local_runtime;  /* its program; NULL: found by itself */

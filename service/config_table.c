@@ -27,6 +27,8 @@ void config_defaults(struct config *c)
         .drain_spread_ms = 5 * 1000,
         .drain_budget_ms = 20 * 1000,
         .log_level = "info",
+        .log_format = "json",
+        .admin_listen = "127.0.0.1:9464",
         .e2b_domain = "e2b.app",
         .e2b_template = "base",
         .e2b_request_timeout_ms = 60 * 1000,
@@ -126,6 +128,14 @@ void config_table(struct config *c)
         {"log-level", 0, "SANDBOXD_LOG_LEVEL", OPTION_STRING, &c->log_level, "LEVEL",
          "What is logged: everything from this level on.", .choices = "debug info warn error",
          .section = "Seeing it"},
+        {"log-format", 0, "SANDBOXD_LOG_FORMAT", OPTION_STRING, &c->log_format, "FORMAT",
+         "How the log is written, to stderr: json is one object a line, text is for people.",
+         .choices = "json text"},
+        {"admin-listen", 0, "SANDBOXD_ADMIN_LISTEN", OPTION_STRING, &c->admin_listen, "HOST:PORT",
+         "Where /metrics, /livez, /readyz, /version and /debug are served, in plain HTTP. HOST is "
+         "numeric or localhost. The pages of /debug answer this machine only, whatever the "
+         "address. Empty: there are none.",
+         .by_default = "127.0.0.1:9464, or a free port where that is taken"},
         {NULL},
     };
 

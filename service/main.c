@@ -8,12 +8,14 @@
  */
 #include "common/base/log.h"
 #include "common/base/version.h"
+#include "service/admin/admin.h"
 #include "service/app.h"
 #include "service/config.h"
 #include "service/e2b/e2b.h"
 #include "service/embedded_recorder.h"
 #include "service/handlers/methods.h"
 #include "service/local_runtime.h"
+#include "service/metrics/process.h"
 #include "service/rpc/server.h"
 
 #include <errno.h>
@@ -34,6 +36,9 @@ struct service {
     struct config config;
     struct app app;
     struct local_runtime local;
+    struct metrics *metrics; /* owned */
+    struct metric *draining;
+    struct admin *admin; /* owned; NULL: not wanted */
     bool rpc_is_up;
     struct server *server; /* owned */
     int signal_fd;
@@ -141,21 +146,53 @@ static bool start_server(struct service *s, struct status *st)
         .keepalive_ms = c->keepalive_ms,
         .methods = methods,
         .n_methods = n_methods,
+        .metrics = s->metrics,
         .app = &s->app,
     };
 
-    rpc_init();
-    s->rpc_is_up = true;
     return server_new(&server, &s->server, st) && server_start(s->server, st);
+}
+
+/* First of all that has threads, so that it answers while the rest comes up. */
+static bool start_admin(struct service *s, struct status *st)
+{
+    const struct config *c = &s->config;
+    const struct admin_config admin = {
+        .listen = c->admin_listen,
+        .any_port = c->admin_any_port,
+        .metrics = s->metrics,
+        .config = c,
+        .channelz = rpc_channelz,
+    };
+
+    rpc_init(); /* channelz asks core */
+    s->rpc_is_up = true;
+    return *c->admin_listen == '\0' || admin_new(&admin, &s->admin, st);
+}
+
+static void tell_state(struct service *s, enum admin_state state)
+{
+    if (s->admin != NULL)
+        admin_set_state(s->admin, state);
 }
 
 static bool start(struct service *s, struct status *st)
 {
     s->app.config = &s->config;
-    if (!catch_signals(s, st) || !start_local(s, st) || !start_e2b(s, st) || !start_server(s, st))
+    s->app.metrics = s->metrics = metrics_new();
+    metrics_add_process(s->metrics);
+    s->draining = metrics_add(
+        s->metrics, &(struct metric_spec){.name = "sandboxd_draining",
+                                          .help = "1 from the signal to end on, 0 before.",
+                                          .type = METRIC_GAUGE});
+    if (!catch_signals(s, st) || !start_local(s, st) || !start_admin(s, st) || !start_e2b(s, st) ||
+        !start_server(s, st))
         return false;
+    tell_state(s, ADMIN_READY);
     log_info(
-        "ready", LOG_S("listen", server_address(s->server)), LOG_S("version", SANDBOXD_VERSION),
+        "ready", LOG_S("listen", server_address(s->server)),
+        LOG_S("admin", s->admin != NULL ? admin_address(s->admin) : "none"),
+        LOG_S("version", SANDBOXD_VERSION),
         LOG_S("e2b", s->config.e2b_api_url != NULL ? s->config.e2b_api_url : s->config.e2b_domain),
         LOG_N("pid", getpid()));
     return true;
@@ -186,6 +223,8 @@ static void drain(struct service *s)
     int64_t settle_ms = s->config.drain_settle_ms;
 
     let_signals_end_at_once();
+    tell_state(s, ADMIN_DRAINING);
+    metric_set(s->draining, 0, 1);
     server_drain(s->server);
     nanosleep(&(struct timespec){settle_ms / 1000, settle_ms % 1000 * 1000000}, NULL);
     server_shutdown(s->server, s->config.drain_budget_ms);
@@ -196,8 +235,10 @@ static void stop(struct service *s)
 {
     server_free(s->server);
     e2b_free(s->app.e2b);
+    admin_free(s->admin);
     if (s->rpc_is_up)
         rpc_deinit();
+    metrics_free(s->metrics);
     local_runtime_stop(&s->local);
     if (s->signal_fd >= 0)
         close(s->signal_fd);
@@ -237,6 +278,7 @@ int main(int argc, char **argv)
     }
     if (log_level_from_name(s.config.log_level, &level))
         log_set_level(level);
+    log_set_text(strcmp(s.config.log_format, "text") == 0);
     raise_descriptor_limit();
     return run(&s) ? EXIT_SUCCESS : EXIT_FAILURE;
 }

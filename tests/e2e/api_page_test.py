@@ -1,0 +1,53 @@
+"""docs/api.md is what the protos say, and its calls work as they are printed."""
+
+import json
+import os
+import re
+import subprocess
+
+import pytest
+from harness import api, programs
+
+GRPCURL = os.environ.get("SANDBOXD_TEST_GRPCURL")
+PAGE = programs.find("docs/api.md").read_text(encoding="utf-8")
+LAST = ["SignalCommand", "Attach", "DeleteSnapshot", "DeleteSandbox"]  # they end what others need
+
+
+def test_it_is_what_the_protos_say():
+    """./dev docs writes it anew."""
+    assert PAGE == programs.find("docs/made/api.md").read_text(encoding="utf-8")
+
+
+def calls():
+    """(RPC, shell command), in an order in which they work."""
+    found = re.findall(r"### (\w+)\n.*?```sh\n(.*?)```", PAGE, re.DOTALL)
+    return sorted(found, key=lambda call: LAST.index(call[0]) if call[0] in LAST else -1)
+
+
+def start_what_they_name(stub, sandbox_id):
+    for command_id, fields in {
+            "cat": {"shell": "cat", "stdin": True},
+            "server": {"shell": "sleep 1000"},
+            "shell": {"shell": "exec sh", "pty": api.TerminalSize(cols=80, rows=24)}}.items():
+        stream = stub.RunCommand(api.RunCommandRequest(
+            sandbox_id=sandbox_id, command_id=command_id, **fields), timeout=60)
+        next(r for r in stream if r.events)
+        stream.cancel()
+
+
+@pytest.mark.skipif(not GRPCURL, reason="grpcurl is not there: it takes a newer Go than Debian 12 has")
+def test_its_calls_work(stub, pods):
+    env = {**os.environ, "PATH": os.path.dirname(GRPCURL) + ":" + os.environ["PATH"]}
+    seen = []
+    for method, command in calls():
+        done = subprocess.run(["bash", "-c", command.replace("localhost:50051", pods[0].address)],
+                              env=env, capture_output=True, encoding="utf-8", timeout=120, check=False)
+        assert done.returncode == 0, "%s\n%s" % (command, done.stderr)
+        seen.append(method)
+        if method == "CreateSandbox":
+            env["SANDBOX"] = json.loads(done.stdout)["sandbox"]["sandboxId"]
+            start_what_they_name(stub, env["SANDBOX"])
+        elif method == "CreateSnapshot":
+            env["SNAPSHOT"] = json.loads(done.stdout)["snapshot"]["snapshotId"]
+    service = api.POOL.FindServiceByName("sandbox.v1.SandboxService")
+    assert sorted(seen) == sorted(m.name for m in service.methods)

@@ -62,6 +62,9 @@
  *                           removes the output of closed commands, oldest first, until it is within
  *                           what is given, or else was set; prints how many, a space, how many
  *                           bytes. --set keeps the limits in the state directory
+ *   file --request=BASE64 | --spec=FILE
+ *                           does what a FileSpec says (proto/recorder/v1) and prints the response
+ *                           message of its RPC (StatFileResponse …), unframed
  *   version                 prints the version and the journal format version
  *
  * Every verb that fails writes one sentence in UTF-8 to stderr.
@@ -91,6 +94,18 @@ enum recorder_exit {
     RECORDER_EXPIRED = 14,   /* its output was removed */
     RECORDER_NO_TERMINAL = 15, /* it has none to be resized */
     RECORDER_NEWER = 16,       /* it was recorded by a newer recorder, which this one cannot read */
+    /* Of `file`: */
+    RECORDER_FILE_NOT_FOUND = 17,
+    RECORDER_NOT_A_FILE = 18,
+    RECORDER_NOT_A_DIRECTORY = 19,
+    RECORDER_FILE_EXISTS = 20,
+    RECORDER_NOT_EMPTY = 21,    /* the directory, and it was not to be emptied */
+    RECORDER_FORBIDDEN = 22,    /* by the system */
+    RECORDER_NO_USER = 23,      /* of that name */
+    RECORDER_BAD_PATH = 24,     /* one that cannot be, for what is asked */
+    RECORDER_TOO_LARGE = 25,    /* more than the limit */
+    RECORDER_OTHER_DEVICE = 26, /* a directory cannot be moved to another filesystem */
+    RECORDER_BAD_TOKEN = 27,    /* none that this verb printed */
     /* 126 and 127 are the shell's: the recorder is not installed, or cannot run. */
 };
 

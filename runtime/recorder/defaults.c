@@ -56,3 +56,16 @@ void defaults_apply(const struct state *s, struct command_spec *spec)
     if (buf_len(&text) > 0)
         take_line(&text, &spec->meta.cwd);
 }
+
+char *defaults_user(const struct state *s)
+{
+    AUTO(buf_deinit) struct buf text = BUF_INIT(FILE_MAX);
+    char *user = string_of("", 0);
+
+    if (s->protected && file_read(s->dir, file_name, &text) && buf_len(&text) > 0)
+        take_line(&text, &user);
+    if (user[0] != '\0')
+        return user;
+    free(user);
+    return NULL;
+}

@@ -13,3 +13,6 @@ bool defaults_write(const struct state *s, const char *user, const char *cwd, st
 /* Fills in what the specification leaves empty. Without defaults it stays as it is: the command
  * runs as the recorder's own user then. */
 void defaults_apply(const struct state *s, struct command_spec *spec);
+
+/* The template's own user; owned by the caller. NULL: none is kept. */
+char *defaults_user(const struct state *s);

@@ -9,6 +9,7 @@
 #include "runtime/recorder/defaults.h"
 #include "runtime/recorder/drive.h"
 #include "runtime/recorder/fault.h"
+#include "runtime/recorder/file.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/follower.h"
 #include "runtime/recorder/request.h"
@@ -244,6 +245,7 @@ static const struct verb verbs[] = {
     {"list", do_list, 0},
     {"wait", do_wait, NEEDS_ID},
     {"prune", do_prune, 0},
+    {"file", file_verb, 0},
     {"version", do_version, NEEDS_NO_STATE},
 };
 
@@ -261,6 +263,7 @@ static const char MORE[] =
     "  list     the same for all commands, oldest first\n"
     "  wait     wait for the end of --id, then show it\n"
     "  prune    remove the output of closed commands, the oldest first\n"
+    "  file     do what --request or --spec says to files, and print the answer\n"
     "  version  print the version, and that of the journal\n";
 
 static bool check_needs(const struct verb *v, const struct request *r, struct status *st)
@@ -316,6 +319,8 @@ int main(int argc, char **argv)
          " for others."},
         {"spec", 0, NULL, OPTION_STRING, &r.spec, "FILE",
          "A recorder.v1.SpecFile; waited for until it is whole, and removed when read."},
+        {"request", 0, NULL, OPTION_STRING, &r.request, "BASE64",
+         "A recorder.v1.FileSpec that needs no file of its own."},
         {"default-user", 0, NULL, OPTION_STRING, &r.default_user, "NAME",
          "Who runs commands that name no user; kept in the state directory."},
         {"default-cwd", 0, NULL, OPTION_STRING, &r.default_cwd, "DIR",

@@ -41,7 +41,7 @@ void watch_spec_deinit(struct watch_spec *s)
 }
 
 /*
- * Finds the message of the wanted kind (1: command, 2: input, 3: watch) in a whole SpecFile. False
+ * Finds the message of the wanted kind (a field of it) in a whole SpecFile. False
  * while it is not whole: a prefix of one never ends in a field `end` that is behind all others.
  */
 static bool find_message(const uint8_t *data, size_t len, uint32_t wanted, struct pb_field *ret)
@@ -312,4 +312,17 @@ bool spec_read_watch(const char *path, struct watch_spec *ret, struct status *st
     if (message.data == NULL || r.malformed)
         return fault(st, RECORDER_BAD_SPEC, "the specification holds no cursor");
     return true;
+}
+
+bool spec_read_file(const char *path, struct buf *ret, struct status *st)
+{
+    AUTO(buf_deinit) struct buf b = BUF_INIT(SPEC_FILE_MAX);
+    struct pb_field message;
+
+    if (!read_whole(path, 4, &b, st))
+        return false;
+    find_message(buf_data(&b), buf_len(&b), 4, &message);
+    if (message.data == NULL)
+        return fault(st, RECORDER_BAD_SPEC, "the specification holds no file operation");
+    return buf_append(ret, message.data, message.len);
 }

@@ -56,3 +56,6 @@ void watch_spec_deinit(struct watch_spec *s);
 /* The message alone, for tests. *ret_whole is false when more is to come. */
 bool spec_parse_command(const uint8_t *data, size_t len, struct command_spec *ret, bool *ret_whole,
                         struct status *st);
+
+/* The FileSpec in it, as it came. */
+bool spec_read_file(const char *path, struct buf *ret, struct status *st);

@@ -1,0 +1,192 @@
+/*
+ * See file.h: reads what is asked, has it done, and prints the answer, a response message of the
+ * API. Nothing is printed when it fails.
+ */
+#include "runtime/recorder/file.h"
+
+#include "common/base/base64.h"
+#include "common/base/cleanup.h"
+#include "common/base/mem.h"
+#include "common/journal/pb.h"
+#include "runtime/recorder/change.h"
+#include "runtime/recorder/contents.h"
+#include "runtime/recorder/entry.h"
+#include "runtime/recorder/fault.h"
+#include "runtime/recorder/files.h"
+#include "runtime/recorder/listing.h"
+#include "runtime/recorder/meta.h"
+#include "runtime/recorder/spec.h"
+
+#include <fcntl.h>
+#include <string.h>
+
+enum { ANSWER_MAX = 4 * 1024 * 1024 }; /* what sandboxd takes */
+
+enum op { OP_STAT = 1, OP_LIST, OP_MAKE, OP_MOVE, OP_REMOVE, OP_READ };
+
+struct file_spec {
+    unsigned op;
+    char *user;   /* owned, like the next three */
+    char **paths; /* NULL-terminated; NULL: none */
+    char *after;
+    uint32_t mode;
+    bool parents, tolerant, recursive, follow_links, with_sha256;
+    unsigned depth;
+    size_t limit;
+};
+
+static void file_spec_deinit(struct file_spec *s)
+{
+    free(s->user);
+    free(s->after);
+    strings_free(s->paths);
+}
+
+/* --- what is asked --- */
+
+static bool take_text(struct file_spec *s, const struct pb_field *f)
+{
+    if (memchr(f->data, '\0', f->len) != NULL)
+        return false;
+    if (f->number == 2) {
+        free(s->user);
+        s->user = string_of(f->data, f->len);
+    } else if (f->number == 3) {
+        strings_add(&s->paths, (const char *)f->data, f->len);
+    } else if (f->number == 11) {
+        free(s->after);
+        s->after = string_of(f->data, f->len);
+    }
+    return true;
+}
+
+static void take_number(struct file_spec *s, const struct pb_field *f)
+{
+    bool *const flags[] = {&s->parents, &s->tolerant, &s->recursive, &s->follow_links,
+                           &s->with_sha256};
+
+    if (f->number == 1)
+        s->op = (unsigned)f->value;
+    else if (f->number == 4)
+        s->mode = (uint32_t)f->value & 07777;
+    else if (f->number >= 5 && f->number <= 9)
+        *flags[f->number - 5] = f->value != 0;
+    else if (f->number == 10)
+        s->depth = (unsigned)f->value;
+    else if (f->number == 12)
+        s->limit = f->value < ANSWER_MAX ? (size_t)f->value : ANSWER_MAX;
+}
+
+static bool parse(const struct buf *message, struct file_spec *ret, struct status *st)
+{
+    struct pb_reader r = pb_reader(buf_data(message), buf_len(message));
+    struct pb_field f;
+
+    while (pb_next(&r, &f)) {
+        if (f.wire == PB_BYTES && !take_text(ret, &f))
+            return fault(st, RECORDER_BAD_SPEC, "field %u of the specification is wrong", f.number);
+        if (f.wire == PB_VARINT)
+            take_number(ret, &f);
+    }
+    if (ret->user == NULL)
+        ret->user = xstrdup("");
+    if (ret->after == NULL)
+        ret->after = xstrdup("");
+    if (r.malformed || strings_count(ret->paths) < (ret->op == OP_MOVE ? 2 : 1))
+        return fault(st, RECORDER_BAD_SPEC, "the specification names no file");
+    return true;
+}
+
+static bool read_request(const struct request *r, struct buf *message, struct status *st)
+{
+    if (r->spec != NULL)
+        return spec_read_file(r->spec, message, st);
+    if (r->request == NULL)
+        return fault(st, RECORDER_USAGE, "file needs --request=BASE64 or --spec=FILE");
+
+    size_t len = strlen(r->request), n;
+    AUTO_FREE uint8_t *bytes = xmalloc(base64_decoded_max(len));
+
+    if (!base64_decode(bytes, r->request, len, &n) || !buf_append(message, bytes, n))
+        return fault(st, RECORDER_USAGE, "--request is no base64");
+    return true;
+}
+
+/* --- doing it --- */
+
+static bool answer_entry(const char *path, const struct entry_options *options, struct buf *out,
+                         struct status *st)
+{
+    return entry_add(out, 1, AT_FDCWD, path, path, options) || place_fault(st, path);
+}
+
+static bool do_make(const struct place *p, const struct file_spec *s, const char *path,
+                    struct buf *out, struct status *st)
+{
+    mode_t mode = s->mode != 0 ? s->mode : 0755;
+    bool created;
+
+    if (!change_make(p, path, mode, s->parents, s->tolerant, &created, st) ||
+        !answer_entry(path, &(struct entry_options){.follow_links = true}, out, st))
+        return false;
+    return pb_add_uint(out, 2, created);
+}
+
+static bool do_move(const struct place *p, const struct file_spec *s, const char *path,
+                    struct buf *out, struct status *st)
+{
+    AUTO_FREE char *to = NULL;
+
+    return place_resolve(p, s->paths[1], &to, st) &&
+           change_move(p, path, to, s->tolerant, s->parents, st) &&
+           answer_entry(to, &(struct entry_options){0}, out, st);
+}
+
+static bool do_remove(const struct file_spec *s, const char *path, struct buf *out,
+                      struct status *st)
+{
+    uint64_t n;
+
+    return change_remove(path, s->recursive, s->tolerant, &n, st) && pb_add_uint(out, 1, n);
+}
+
+static bool run(const struct place *p, const struct file_spec *s, struct buf *out,
+                struct status *st)
+{
+    const struct entry_options options = {.follow_links = s->follow_links,
+                                          .with_sha256 = s->with_sha256};
+    AUTO_FREE char *path = NULL;
+
+    if (s->op == OP_READ)
+        return contents_read(p, s->paths, s->limit, out, st);
+    if (!place_resolve(p, s->paths[0], &path, st))
+        return false;
+    switch (s->op) {
+    case OP_STAT:
+        return answer_entry(path, &options, out, st);
+    case OP_LIST:
+        return listing_page(path, s->depth, s->after, s->limit, out, st);
+    case OP_MAKE:
+        return do_make(p, s, path, out, st);
+    case OP_MOVE:
+        return do_move(p, s, path, out, st);
+    case OP_REMOVE:
+        return do_remove(s, path, out, st);
+    default:
+        return fault(st, RECORDER_USAGE, "this recorder knows no file operation %u", s->op);
+    }
+}
+
+bool file_verb(const struct state *s, const struct request *r, struct status *st)
+{
+    AUTO(buf_deinit) struct buf message = BUF_INIT(SPEC_FILE_MAX);
+    AUTO(buf_deinit) struct buf out = BUF_INIT(ANSWER_MAX);
+    AUTO(file_spec_deinit) struct file_spec spec = {0};
+    AUTO(place_deinit) struct place place = {0};
+
+    if (!read_request(r, &message, st) || !parse(&message, &spec, st) ||
+        !place_init(&place, s, spec.user, st) || !run(&place, &spec, &out, st))
+        return false;
+    return write_all(STDOUT_FILENO, buf_data(&out), buf_len(&out)) ||
+           fault_errno(st, "the answer cannot be written");
+}

@@ -156,7 +156,8 @@ void sandbox_client_stop(struct sandbox_client *client);
  *
  * An attempt that failed for a passing reason (UNAVAILABLE, the network, a quota with RetryInfo) is
  * repeated at the next address, with backoff, until call_timeout_ms is over, then the last error is
- * returned. Input and signals are repeated only where the first attempt cannot have had an effect.
+ * returned. Input, signals, and what makes, moves
+ * or removes files are repeated only where the first attempt cannot have had an effect.
  */
 
 /* Makes a sandbox. An empty request_id is filled with a random one (in a copy), so that a repeated
@@ -230,6 +231,29 @@ bool sandbox_write_files(struct sandbox_client *client,
 
 bool sandbox_read_file(struct sandbox_client *client, const Sandbox__V1__ReadFileRequest *request,
                        Sandbox__V1__ReadFileResponse **ret, struct sandbox_error *err);
+
+bool sandbox_read_files(struct sandbox_client *client,
+                        const Sandbox__V1__ReadFilesRequest *request,
+                        Sandbox__V1__ReadFilesResponse **ret, struct sandbox_error *err);
+
+bool sandbox_stat_file(struct sandbox_client *client, const Sandbox__V1__StatFileRequest *request,
+                       Sandbox__V1__StatFileResponse **ret, struct sandbox_error *err);
+
+/* One page; go on with next_page_token until it is empty. */
+bool sandbox_list_directory(struct sandbox_client *client,
+                            const Sandbox__V1__ListDirectoryRequest *request,
+                            Sandbox__V1__ListDirectoryResponse **ret, struct sandbox_error *err);
+
+bool sandbox_make_directory(struct sandbox_client *client,
+                            const Sandbox__V1__MakeDirectoryRequest *request,
+                            Sandbox__V1__MakeDirectoryResponse **ret, struct sandbox_error *err);
+
+bool sandbox_move_file(struct sandbox_client *client, const Sandbox__V1__MoveFileRequest *request,
+                       Sandbox__V1__MoveFileResponse **ret, struct sandbox_error *err);
+
+bool sandbox_remove_file(struct sandbox_client *client,
+                         const Sandbox__V1__RemoveFileRequest *request,
+                         Sandbox__V1__RemoveFileResponse **ret, struct sandbox_error *err);
 
 bool sandbox_get_command(struct sandbox_client *client,
                          const Sandbox__V1__GetCommandRequest *request,

@@ -1,7 +1,13 @@
-/* WriteFiles and ReadFile: see files.c. */
+/* Files of a sandbox: see files.c, read_files.c and file_entries.c. */
 #pragma once
 
 #include "service/rpc/call.h"
 
 void write_files_start(struct call *c, const ProtobufCMessage *request);
 void read_file_start(struct call *c, const ProtobufCMessage *request);
+void read_files_start(struct call *c, const ProtobufCMessage *request);
+void stat_file_start(struct call *c, const ProtobufCMessage *request);
+void list_directory_start(struct call *c, const ProtobufCMessage *request);
+void make_directory_start(struct call *c, const ProtobufCMessage *request);
+void move_file_start(struct call *c, const ProtobufCMessage *request);
+void remove_file_start(struct call *c, const ProtobufCMessage *request);

@@ -195,3 +195,21 @@ def test_output_is_pruned(control):
     assert b"removed" in control("logs", sandbox_id, "a", code=255).stderr
     assert control("logs", sandbox_id, "b").stdout == b"b\n"
     control("rm", sandbox_id)
+
+
+def test_files_are_looked_at_and_moved_about(control, sandbox):
+    control("mkdir", "-p", "--mode=750", sandbox, "cli/sub")
+    control("write", sandbox, "-", "cli/one", data=b"12345")
+    control("mv", sandbox, "cli/one", "cli/sub/two")
+    control("mv", sandbox, "cli/none", "cli/x", code=255)
+    lines = control("dir", "--depth=2", sandbox, "cli").stdout.decode().splitlines()
+    assert [(line[:10], line.split()[-1]) for line in lines] == [
+        ("drwxr-x---", "/home/user/cli/sub"), ("-rw-r--r--", "/home/user/cli/sub/two")]
+    (entry,) = [e for e in control.json("dir", sandbox, "~/cli/sub")]
+    assert entry["name"] == "two" and entry["size"] == "5"
+    told = control("stat", "--sha256", sandbox, "cli/sub/two").stdout.decode()
+    assert told.startswith("5994471abb01112afcc18159f6cc74b4f511b99806da59b3caf5a9c173cacfc5\n-rw-")
+    control("remove", sandbox, "cli", code=255)
+    control("remove", "-r", sandbox, "cli")
+    control("remove", sandbox, "cli", code=255)
+    control("remove", "--force", sandbox, "cli")

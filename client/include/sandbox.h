@@ -232,8 +232,7 @@ bool sandbox_write_files(struct sandbox_client *client,
 bool sandbox_read_file(struct sandbox_client *client, const Sandbox__V1__ReadFileRequest *request,
                        Sandbox__V1__ReadFileResponse **ret, struct sandbox_error *err);
 
-bool sandbox_read_files(struct sandbox_client *client,
-                        const Sandbox__V1__ReadFilesRequest *request,
+bool sandbox_read_files(struct sandbox_client *client, const Sandbox__V1__ReadFilesRequest *request,
                         Sandbox__V1__ReadFilesResponse **ret, struct sandbox_error *err);
 
 bool sandbox_stat_file(struct sandbox_client *client, const Sandbox__V1__StatFileRequest *request,

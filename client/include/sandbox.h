@@ -216,6 +216,10 @@ bool sandbox_delete_snapshot(struct sandbox_client *client,
                              const Sandbox__V1__DeleteSnapshotRequest *request,
                              Sandbox__V1__DeleteSnapshotResponse **ret, struct sandbox_error *err);
 
+/* Not repeated where the first attempt may have made some. */
+bool sandbox_fork(struct sandbox_client *client, const Sandbox__V1__ForkSandboxRequest *request,
+                  Sandbox__V1__ForkSandboxResponse **ret, struct sandbox_error *err);
+
 bool sandbox_get_capabilities(struct sandbox_client *client,
                               const Sandbox__V1__GetCapabilitiesRequest *request,
                               Sandbox__V1__GetCapabilitiesResponse **ret,

@@ -55,13 +55,7 @@ static bool judge_look_again(struct exchange *x, struct verdict *verdict)
         *c->ret = s;
         return true;
     }
-    *verdict = VERDICT_INIT;
-    if (s.state == E2B_PAUSED)
-        status_set(&verdict->st, CODE_FAILED_PRECONDITION, REASON(SANDBOX_PAUSED),
-                   "sandbox %s is paused: resume it first", s.id);
-    else
-        status_set(&verdict->st, CODE_UNAVAILABLE, REASON(SANDBOX_BUSY),
-                   "sandbox %s is changing its state: try again", s.id);
+    control_explain_busy(&s, verdict);
     e2b_sandbox_deinit(&s);
     return false;
 }

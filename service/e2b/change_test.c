@@ -276,6 +276,8 @@ static void serve_snapshots(struct fake_call *c, void *arg)
             fake_reply(c, 201, "", "{\"snapshotID\":\"t1:default\",\"names\":[\"me/n:default\"]}");
     } else if (fake_is(c, "POST", "/sandboxes/ipaused/snapshots")) {
         fake_reply(c, 409, "", ERROR(409, "sandbox is paused"));
+    } else if (fake_is(c, "GET", "/sandboxes/ipaused")) {
+        fake_reply(c, 200, "", DETAIL_OF("ipaused", "paused", ""));
     } else if (fake_is(c, "GET", "/snapshots?limit=2&sandboxID=iabc&nextToken=a%2Fb")) {
         fake_reply(c, 200, "X-Next-Token: more\r\n", "[{\"snapshotID\":\"t1:default\"}]");
     } else if (fake_is(c, "GET", "/snapshots?limit=100&nextToken=second")) {
@@ -315,7 +317,7 @@ static void test_snapshot_create(void **state)
     assert_string_equal(s.names[0], "me/n:default");
     e2b_snapshot_deinit(&s);
     e2b_snapshot_create(b.e2b, &w2.op, "ipaused", NULL, &s);
-    check(wait_for(&w2), CODE_UNAVAILABLE, REASON(SANDBOX_BUSY));
+    check(wait_for(&w2), CODE_FAILED_PRECONDITION, REASON(SANDBOX_PAUSED));
     bench_close(&b);
 }
 

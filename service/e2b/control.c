@@ -2,6 +2,7 @@
 #include "service/e2b/control.h"
 
 #include "common/base/mem.h"
+#include "sandbox/v1/errors.pb-c.h"
 #include "service/e2b/json.h"
 #include "service/e2b/sandbox.h"
 #include "service/e2b/url.h"
@@ -78,4 +79,16 @@ bool control_read_sandbox(struct exchange *x, struct e2b_sandbox *ret, struct ve
         return true;
     errors_garbage(SOURCE_API, "no sandbox in it", verdict);
     return false;
+}
+
+void control_explain_busy(const struct e2b_sandbox *s, struct verdict *ret)
+{
+    *ret = VERDICT_INIT;
+    if (s->state == E2B_PAUSED)
+        status_set(&ret->st, CODE_FAILED_PRECONDITION,
+                   SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_PAUSED,
+                   "sandbox %s is paused: resume it first", s->id);
+    else
+        status_set(&ret->st, CODE_UNAVAILABLE, SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_BUSY,
+                   "sandbox %s is changing its state: try again", s->id);
 }

@@ -37,3 +37,5 @@ void control_done(struct exchange *x);
 struct json_object *control_answer(const struct exchange *x);
 /* The answer to a GET of the sandbox itself; keeps the address it has. */
 bool control_read_sandbox(struct exchange *x, struct e2b_sandbox *ret, struct verdict *verdict);
+/* Why E2B answered 409, of a sandbox that was looked at since: it is paused, or not now. */
+void control_explain_busy(const struct e2b_sandbox *s, struct verdict *ret);

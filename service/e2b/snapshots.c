@@ -144,6 +144,28 @@ static bool judge_created(struct exchange *x, struct verdict *verdict)
     return false;
 }
 
+static bool judge_busy(struct exchange *x, struct verdict *verdict)
+{
+    struct e2b_sandbox s;
+
+    if (control_read_sandbox(x, &s, verdict)) {
+        control_explain_busy(&s, verdict);
+        e2b_sandbox_deinit(&s);
+    }
+    return false;
+}
+
+static void done_create(struct exchange *x)
+{
+    if (x->verdict.st.reason != REASON(SANDBOX_BUSY)) {
+        control_done(x);
+        return;
+    }
+    x = control_begin_at(CONTROL_OF(x), "GET", "");
+    x->judge = judge_busy;
+    exchange_start(x);
+}
+
 static void start_create(struct request *r)
 {
     struct verb *v = container_of(r, struct verb, control.request);
@@ -155,6 +177,7 @@ static void start_create(struct request *r)
     control_send(&v->control, xstrdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN)));
     x->safe = false; /* a second one would be another snapshot */
     x->judge = judge_created;
+    x->done = done_create;
     exchange_start(x);
 }
 

@@ -10,6 +10,7 @@
 #include "service/handlers/commands.h"
 #include "service/handlers/files.h"
 #include "service/handlers/follow.h"
+#include "service/handlers/fork.h"
 #include "service/handlers/health.h"
 #include "service/handlers/lifecycle.h"
 #include "service/handlers/purge.h"
@@ -37,6 +38,7 @@ const struct method methods[] = {
     {SANDBOX, "CreateSnapshot", METHOD_UNARY, create_snapshot_start},
     {SANDBOX, "ListSnapshots", METHOD_UNARY, list_snapshots_start},
     {SANDBOX, "DeleteSnapshot", METHOD_UNARY, delete_snapshot_start},
+    {SANDBOX, "ForkSandbox", METHOD_UNARY, fork_sandbox_start},
     {SANDBOX, "GetCapabilities", METHOD_UNARY, get_capabilities_start},
     {SANDBOX, "GetSandboxUrl", METHOD_UNARY, get_sandbox_url_start},
     {SANDBOX, "WriteFiles", METHOD_UNARY, write_files_start},

@@ -65,6 +65,16 @@ bool pairs_metadata(struct pairs *p, pairs_metadata_entry *const *entries, size_
     return true;
 }
 
+void pairs_copy_own(struct pairs *p, const struct e2b_pair *from, size_t n)
+{
+    pairs_deinit(p);
+    p->items = xcalloc(n, sizeof(p->items[0]));
+    for (size_t i = 0; i < n; i++) {
+        if (strncmp(from[i].key, own_prefix, sizeof(own_prefix) - 1) != 0)
+            add(p, from[i].key, from[i].value);
+    }
+}
+
 bool pairs_envs(struct pairs *p, pairs_envs_entry *const *entries, size_t n, struct status *st)
 {
     if (n > VALIDATE_ENVS_MAX)

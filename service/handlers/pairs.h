@@ -20,5 +20,7 @@ void pairs_deinit(struct pairs *p);
  */
 bool pairs_metadata(struct pairs *p, pairs_metadata_entry *const *entries, size_t n,
                     struct status *st);
+/* Those of a sandbox, without sandboxd's own, in place of what p has. */
+void pairs_copy_own(struct pairs *p, const struct e2b_pair *from, size_t n);
 /* Environment variables: as validate_env() has them, at most VALIDATE_ENVS_MAX. */
 bool pairs_envs(struct pairs *p, pairs_envs_entry *const *entries, size_t n, struct status *st);

@@ -47,6 +47,13 @@ def test_its_calls_work(stub, pods):
         if method == "CreateSandbox":
             env["SANDBOX"] = json.loads(done.stdout)["sandbox"]["sandboxId"]
             start_what_they_name(stub, env["SANDBOX"])
+        elif method == "ForkSandbox":
+            fork = json.loads(done.stdout)
+            for sandbox in fork["sandboxes"]:
+                stub.DeleteSandbox(api.DeleteSandboxRequest(sandbox_id=sandbox["sandboxId"]),
+                                   timeout=30)
+            stub.DeleteSnapshot(api.DeleteSnapshotRequest(snapshot_id=fork["snapshotId"]),
+                                timeout=30)
         elif method == "CreateSnapshot":
             env["SNAPSHOT"] = json.loads(done.stdout)["snapshot"]["snapshotId"]
     service = api.POOL.FindServiceByName("sandbox.v1.SandboxService")

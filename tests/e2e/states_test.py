@@ -198,6 +198,58 @@ def test_a_template_is_no_snapshot(stub, fails):
     stub.DeleteSandbox(api.DeleteSandboxRequest(sandbox_id=made.sandbox_id), timeout=10)
 
 
+# --- forks ---
+
+def test_forks_go_on_where_the_sandbox_was(stub, other_stub, new_sandbox, snapshots):
+    origin = new_sandbox(metadata={"project": "a"}, reuse_key="k%d" % time.time_ns())
+    stub.WriteFiles(api.WriteFilesRequest(
+        sandbox_id=origin, files=[api.File(path="kept", text="here")]), timeout=10)
+    request = api.ForkSandboxRequest(sandbox_id=origin, count=3, timeout=api.seconds(200),
+                                     request_id="f%d" % time.time_ns())
+    made = stub.ForkSandbox(request, timeout=120)
+    snapshots.append(made.snapshot_id)
+    ids = [s.sandbox_id for s in made.sandboxes]
+    try:
+        assert len(set(ids) | {origin}) == 4
+        for sandbox in made.sandboxes:
+            assert sandbox.state == RUNNING and 180 <= left(sandbox.end_time) <= 205
+            assert dict(sandbox.metadata) == {"project": "a"}
+            read = other_stub.ReadFile(api.ReadFileRequest(
+                sandbox_id=sandbox.sandbox_id, path="kept"), timeout=10)
+            assert read.data == b"here"
+        stub.WriteFiles(api.WriteFilesRequest(
+            sandbox_id=ids[0], files=[api.File(path="kept", text="changed")]), timeout=10)
+        for sandbox_id in ids[1], origin:
+            assert stub.ReadFile(api.ReadFileRequest(
+                sandbox_id=sandbox_id, path="kept"), timeout=10).data == b"here"
+        again = other_stub.ForkSandbox(request, timeout=120)
+        assert [s.sandbox_id for s in again.sandboxes] == ids and not again.snapshot_id
+        kept = stub.ListSnapshots(api.ListSnapshotsRequest(sandbox_id=origin), timeout=10)
+        assert [s.snapshot_id for s in kept.snapshots] == [made.snapshot_id]
+    finally:
+        for sandbox_id in ids:
+            stub.DeleteSandbox(api.DeleteSandboxRequest(sandbox_id=sandbox_id), timeout=30)
+
+
+def test_a_paused_sandbox_is_not_forked(stub, new_sandbox, fails):
+    which = {"sandbox_id": new_sandbox()}
+    stub.PauseSandbox(api.PauseSandboxRequest(**which), timeout=60)
+    fails(PRECONDITION, "SANDBOX_PAUSED", stub.ForkSandbox, api.ForkSandboxRequest(**which))
+    fails(PRECONDITION, "SANDBOX_PAUSED", stub.CreateSnapshot, api.CreateSnapshotRequest(**which))
+    assert not stub.ListSnapshots(api.ListSnapshotsRequest(**which), timeout=10).snapshots
+
+
+@pytest.mark.parametrize("fields,field", [
+    ({"count": -1}, "count"), ({"count": 21}, "count"), ({"request_id": "x" * 61}, "request_id"),
+    ({"metadata": {"sandboxd.tenant": "x"}}, "metadata"), ({"on_timeout": 9}, "on_timeout"),
+    ({"timeout": api.seconds(-1)}, "timeout"),
+], ids=short)
+def test_bad_forks_are_refused(stub, sandbox, fails, fields, field):
+    found = fails(INVALID, "INVALID_FIELD", stub.ForkSandbox,
+                  api.ForkSandboxRequest(sandbox_id=sandbox, **fields))
+    assert found["BadRequest"].field_violations[0].field == field
+
+
 # --- purge ---
 
 def test_a_purge_deletes_what_fits(stub, other_stub, new_sandbox, fails):
@@ -249,6 +301,7 @@ CALLS = [
     ("UpdateSandbox", {"network": api.Network()}),
     ("GetSandboxMetrics", {}),
     ("CreateSnapshot", {}),
+    ("ForkSandbox", {}),
 ]
 
 

@@ -5,7 +5,10 @@
 
 #include <cmocka.h>
 
+#include "client/many.h"
 #include "client/resume.h"
+
+#include <stdio.h>
 
 enum { START_MS = 1000000 };
 
@@ -206,6 +209,62 @@ static void test_a_message_cannot_claim_more_than_it_brought(void **state)
     assert_true(sequence_claim(&s, 5));
 }
 
+/* Where events are left out, a gap is none; what was delivered does not come twice all the same. */
+static void test_a_sparse_stream_may_leave_events_out(void **state)
+{
+    struct sequence s;
+
+    sequence_init(&s, 1);
+    s.sparse = true;
+    assert_int_equal(say(&s, &(struct line){.seq = 5}), SEQUENCE_NEW);
+    assert_int_equal(say(&s, &(struct line){.seq = 9}), SEQUENCE_NEW);
+    assert_int_equal(say(&s, &(struct line){.seq = 7}), SEQUENCE_REPEATED);
+    assert_int_equal(say(&s, &(struct line){.seq = 30, .dropped_from = 20}), SEQUENCE_NEW);
+    assert_int_equal(say(&s, &(struct line){.seq = 40, .dropped_from = 25}), SEQUENCE_GAP);
+    assert_true(sequence_claim(&s, 50)); /* those between were left out */
+    assert_int_equal(s.last_seq, 50);
+    assert_false(sequence_is_complete(&s, SANDBOX__V1__UNTIL__UNTIL_EXITED));
+    s.partial = true; /* a limit, or a time, may end it */
+    assert_true(sequence_is_complete(&s, SANDBOX__V1__UNTIL__UNTIL_CLOSED));
+}
+
+static enum sequence_verdict say_of(struct many *m, const char *id, uint64_t seq)
+{
+    Sandbox__V1__CommandEvent event;
+
+    sandbox__v1__command_event__init(&event);
+    event.seq = seq;
+    return many_event(m, id, &event);
+}
+
+static void test_events_of_many_commands_are_told_apart(void **state)
+{
+    struct many m;
+
+    many_init(&m, false, (const uint8_t *)"here", 4);
+    assert_memory_equal(m.cursor, "here", 4);
+    assert_int_equal(say_of(&m, "a", 3), SEQUENCE_NEW); /* where it starts is the cursor's affair */
+    assert_int_equal(say_of(&m, "b", 1), SEQUENCE_NEW);
+    assert_int_equal(say_of(&m, "a", 4), SEQUENCE_NEW);
+    assert_int_equal(say_of(&m, "a", 4), SEQUENCE_REPEATED);
+    assert_int_equal(say_of(&m, "b", 3), SEQUENCE_GAP);
+    assert_int_equal(say_of(&m, "b", 2), SEQUENCE_NEW);
+    /* The platform's lines are no command's. */
+    assert_int_equal(say_of(&m, "", 0), SEQUENCE_NEW);
+    assert_int_equal(say_of(&m, "", 0), SEQUENCE_NEW);
+    many_set_cursor(&m, NULL, 0);
+    assert_int_equal(m.cursor_len, 0);
+    for (int i = 0; i < 100; i++) {
+        char id[16];
+
+        snprintf(id, sizeof(id), "c%d", i);
+        assert_int_equal(say_of(&m, id, 1), SEQUENCE_NEW);
+    }
+    assert_int_equal(say_of(&m, "c0", 2), SEQUENCE_NEW);
+    assert_int_equal(say_of(&m, "a", 5), SEQUENCE_NEW);
+    many_deinit(&m);
+}
+
 static void end_with(struct sequence *s, uint64_t seq, int event_case)
 {
     Sandbox__V1__CommandEvent event;
@@ -256,6 +315,8 @@ int main(void)
         cmocka_unit_test(test_each_event_is_taken_once_and_in_order),
         cmocka_unit_test(test_a_dropped_event_must_agree_with_itself),
         cmocka_unit_test(test_a_message_cannot_claim_more_than_it_brought),
+        cmocka_unit_test(test_a_sparse_stream_may_leave_events_out),
+        cmocka_unit_test(test_events_of_many_commands_are_told_apart),
         cmocka_unit_test(test_a_stream_is_complete_with_the_end_that_was_asked_for),
         cmocka_unit_test(test_a_stream_from_behind_the_end_is_complete_when_empty),
     };

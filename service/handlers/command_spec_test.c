@@ -95,6 +95,75 @@ static void test_the_digest_is_of_what_runs_not_of_how_it_is_read(void **state)
     free(first.bytes);
 }
 
+typedef Sandbox__V1__RunCommandRequest__LabelsEntry label_entry;
+
+static label_entry label(const char *key, const char *value)
+{
+    label_entry e = SANDBOX__V1__RUN_COMMAND_REQUEST__LABELS_ENTRY__INIT;
+
+    e.key = (char *)key;
+    e.value = (char *)value;
+    return e;
+}
+
+static void test_what_runs_in_a_terminal_is_in_the_spec(void **state)
+{
+    Sandbox__V1__RunCommandRequest r = shell("vim");
+    Sandbox__V1__TerminalSize size = SANDBOX__V1__TERMINAL_SIZE__INIT;
+    Sandbox__V1__ResourceLimits limits = SANDBOX__V1__RESOURCE_LIMITS__INIT;
+    Google__Protobuf__Duration cpu = GOOGLE__PROTOBUF__DURATION__INIT, idle = cpu, grace = cpu;
+    label_entry b = label("b", "2"), a = label("a", "x=y");
+    label_entry *labels[] = {&b, &a};
+    Recorder__V1__SpecFile *file;
+    Recorder__V1__CommandSpec *spec;
+    struct made m, plain;
+
+    size.cols = 132; /* rows: as most have them */
+    r.pty = &size;
+    r.stdin = true; /* says nothing more */
+    cpu.nanos = 1;
+    limits.cpu_time = &cpu;
+    limits.memory_bytes = 1 << 30;
+    limits.open_files = 8;
+    limits.processes = 3;
+    limits.file_size_bytes = 4;
+    r.limits = &limits;
+    idle.nanos = 500000000;
+    r.idle_timeout = &idle;
+    grace.seconds = 1;
+    r.kill_grace = &grace;
+    r.labels = labels;
+    r.n_labels = 2;
+    assert_true(make(&r, &m));
+    file = recorder__v1__spec_file__unpack(NULL, m.len, m.bytes);
+    assert_non_null(file);
+    spec = file->command;
+    assert_true(spec->terminal);
+    assert_int_equal(spec->cols, 132);
+    assert_int_equal(spec->rows, 24);
+    assert_false(spec->stdin);
+    assert_int_equal(spec->limit_cpu, 1); /* rounded up */
+    assert_int_equal(spec->limit_memory, 1 << 30);
+    assert_int_equal(spec->limit_files + spec->limit_processes + spec->limit_file_size, 15);
+    assert_int_equal(spec->idle_timeout_ms, 500);
+    assert_int_equal(spec->grace_ms, 1000);
+    assert_int_equal(spec->n_labels, 2);
+    assert_string_equal(spec->labels[0], "a=x=y");
+    recorder__v1__spec_file__free_unpacked(file, NULL);
+
+    /* A label is a name for it, and no part of what must agree. */
+    r.n_labels = 0;
+    r.stdin = false;
+    assert_true(make(&r, &plain));
+    assert_memory_equal(m.digest, plain.digest, COMMAND_DIGEST_LEN);
+    free(plain.bytes);
+    size.rows = 25;
+    assert_true(make(&r, &plain));
+    assert_memory_not_equal(m.digest, plain.digest, COMMAND_DIGEST_LEN);
+    free(plain.bytes);
+    free(m.bytes);
+}
+
 static void expect_refused(const Sandbox__V1__RunCommandRequest *r, const char *field)
 {
     struct made m;
@@ -146,6 +215,36 @@ static void test_bad_requests_name_the_field(void **state)
     r.overflow = 0;
     r.user = (char *)"root; rm";
     expect_refused(&r, "user");
+    r.user = (char *)"";
+
+    Sandbox__V1__TerminalSize size = SANDBOX__V1__TERMINAL_SIZE__INIT;
+    Sandbox__V1__ResourceLimits limits = SANDBOX__V1__RESOURCE_LIMITS__INIT;
+    Google__Protobuf__Duration tiny = GOOGLE__PROTOBUF__DURATION__INIT;
+    label_entry no_key = label("", "x");
+    label_entry *labels[] = {&no_key};
+
+    size.rows = 1001;
+    r.pty = &size;
+    expect_refused(&r, "pty");
+    r.pty = NULL;
+    limits.memory_bytes = 1 << 20;
+    r.limits = &limits;
+    expect_refused(&r, "limits.memory_bytes");
+    limits.memory_bytes = 0;
+    limits.open_files = 3;
+    expect_refused(&r, "limits.open_files");
+    r.limits = NULL;
+    tiny.nanos = 1000000;
+    r.idle_timeout = &tiny;
+    expect_refused(&r, "idle_timeout");
+    r.idle_timeout = NULL;
+    tiny.nanos = 0;
+    r.kill_grace = &tiny;
+    expect_refused(&r, "kill_grace");
+    r.kill_grace = NULL;
+    r.labels = labels;
+    r.n_labels = 1;
+    expect_refused(&r, "labels");
 }
 
 static void test_made_ids_are_ids_and_differ(void **state)
@@ -163,6 +262,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_spec_is_whole_and_has_the_defaults),
         cmocka_unit_test(test_the_digest_is_of_what_runs_not_of_how_it_is_read),
+        cmocka_unit_test(test_what_runs_in_a_terminal_is_in_the_spec),
         cmocka_unit_test(test_bad_requests_name_the_field),
         cmocka_unit_test(test_made_ids_are_ids_and_differ),
     };

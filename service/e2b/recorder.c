@@ -23,9 +23,15 @@ enum {
     DEFAULTS_MAX = 4608, /* a user's name and a path */
 };
 
-/* Taken over whole and set up, or not at all: several pods may install at the same time. */
+/*
+ * Taken over whole and set up, or not at all: several pods may install at the same time. A process
+ * that envd forked during the upload has the file open for writing until it runs its own program:
+ * so long the file is busy (126).
+ */
 static const char install_script[] =
-    "f=$1 t=$2; shift 2; chmod 0755 \"$f\" && \"$f\" setup \"$@\" && mv -f \"$f\" \"$t\"";
+    "f=$1 t=$2 n=0; shift 2; chmod 0755 \"$f\" || exit; until \"$f\" setup \"$@\"; do c=$?; "
+    "n=$((n + 1)); [ $c -eq 126 ] && [ $n -lt 20 ] || exit $c; sleep 0.05; done; "
+    "mv -f \"$f\" \"$t\"";
 
 /* As the template's user, and where its commands start. */
 static const char ask_script[] = "id -un && pwd";

@@ -87,7 +87,7 @@ def test_the_log_is_json_and_has_no_secrets(local, sandbox):
 
 def test_a_drain_tells_streams_where_to_go_on(local, sandbox):
     """SIGTERM: health goes first, streams are sent on, the pod leaves; nothing is lost."""
-    with Service(local, count=2) as service:
+    with Service(local, count=2, options=["--drain-spread=1s"]) as service:
         leaving = service.pods[0]
         health = service.stub(0, "grpc.health.v1.Health")
         watch = health.Watch(api.message("grpc.health.v1.HealthCheckRequest")(), timeout=60)

@@ -152,11 +152,33 @@ static bool check_listen(const struct config *c, struct status *st)
     return true;
 }
 
+static bool is_auth(const struct config *c, const char *how)
+{
+    return strcmp(c->auth, how) == 0;
+}
+
+static bool check_auth(struct config *c, struct status *st)
+{
+    if (c->auth == NULL)
+        c->auth = c->auth_keys != NULL ? "keys" : "none";
+    if (is_auth(c, "keys") != (c->auth_keys != NULL))
+        return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                          "--auth=keys and --auth-keys=FILE go together");
+    if (is_auth(c, "passthrough") && c->local)
+        return status_set(
+            st, CODE_INVALID_ARGUMENT, 0,
+            "--auth=passthrough is for E2B: the local runtime has one key of its own, "
+            "which callers do not know");
+    c->health_is_open = strstr(c->auth_exempt, "health") != NULL;
+    c->reflection_is_open = strstr(c->auth_exempt, "reflection") != NULL;
+    return true;
+}
+
 static bool check(struct config *c, struct status *st)
 {
-    if (!check_listen(c, st) || !check_admin(c, st))
+    if (!check_auth(c, st) || !check_listen(c, st) || !check_admin(c, st))
         return false;
-    if (!c->local && c->e2b_api_key == NULL)
+    if (!c->local && !is_auth(c, "passthrough") && c->e2b_api_key == NULL)
         return status_set(st, CODE_INVALID_ARGUMENT, 0,
                           "there is no E2B to use: set E2B_API_KEY to your key, or say --local to "
                           "run sandboxes on this machine");

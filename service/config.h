@@ -35,6 +35,13 @@ struct config {
     const char *admin_listen; /* HOST:PORT; "": there is no admin port */
     bool admin_any_port;      /* nobody asked for that port: another one will do */
 
+    const char *auth;      /* none, keys or passthrough; NULL: keys where there is a file of them */
+    const char *auth_keys; /* the file; NULL: none */
+    const char *auth_exempt;                 /* "health,reflection", either, or "none" */
+    bool health_is_open, reflection_is_open; /* what it means */
+    int64_t max_calls, max_streams;          /* of the pod; 0: no limit, -1: by descriptors */
+    int64_t tenant_max_calls, tenant_max_streams, tenant_creates_per_minute; /* 0: no limit */
+
     bool local;                 /* start the local runtime and use it as E2B */
     const char *local_runtime;  /* its program; NULL: found by itself */
     const char *local_data_dir; /* NULL: the runtime's default */

@@ -26,6 +26,8 @@ void config_defaults(struct config *c)
         .connection_age_grace_ms = 60 * 1000,
         .drain_spread_ms = 5 * 1000,
         .drain_budget_ms = 20 * 1000,
+        .auth_exempt = "health",
+        .max_calls = -1,
         .log_level = "info",
         .log_format = "json",
         .admin_listen = "127.0.0.1:9464",
@@ -124,6 +126,33 @@ void config_table(struct config *c)
          .max = 3600 * 1000},
         {"drain-budget", 0, "SANDBOXD_DRAIN_BUDGET", OPTION_DURATION, &c->drain_budget_ms,
          "DURATION", "Then calls have so long to end before they are cut off."},
+
+        {"auth", 0, "SANDBOXD_AUTH", OPTION_STRING, &c->auth, "HOW",
+         "Who may call. none: everybody. keys: whoever brings a key of --auth-keys, as the tenant "
+         "that the key names. passthrough: whoever brings an E2B key, with which all their work is "
+         "done.",
+         .choices = "none keys passthrough", .by_default = "keys with --auth-keys, else none",
+         .section = "Who may call, and how much"},
+        {"auth-keys", 0, "SANDBOXD_AUTH_KEYS", OPTION_STRING, &c->auth_keys, "FILE",
+         "Hashes of the keys that callers may bring, and their tenants; docs/security.md has the "
+         "form. Read again when it changes."},
+        {"auth-exempt", 0, "SANDBOXD_AUTH_EXEMPT", OPTION_STRING, &c->auth_exempt, "WHAT",
+         "The services that need no key.", .choices = "health reflection health,reflection none"},
+        {"max-calls", 0, "SANDBOXD_MAX_CALLS", OPTION_INT, &c->max_calls, "N",
+         "Calls in flight on this pod; others are told to try another one. 0: no limit.",
+         .max = 1000000, .by_default = "as many as there are file descriptors for"},
+        {"max-streams", 0, "SANDBOXD_MAX_STREAMS", OPTION_INT, &c->max_streams, "N",
+         "Of these, open streams. 0: no limit of their own.", .max = 1000000},
+        {"tenant-max-calls", 0, "SANDBOXD_TENANT_MAX_CALLS", OPTION_INT, &c->tenant_max_calls, "N",
+         "Calls that one tenant may have in flight on this pod, unless the file of keys says "
+         "otherwise. 0: no limit.",
+         .max = 1000000},
+        {"tenant-max-streams", 0, "SANDBOXD_TENANT_MAX_STREAMS", OPTION_INT, &c->tenant_max_streams,
+         "N", "Of these, open streams. 0: no limit of their own.", .max = 1000000},
+        {"tenant-creates-per-minute", 0, "SANDBOXD_TENANT_CREATES_PER_MINUTE", OPTION_INT,
+         &c->tenant_creates_per_minute, "N",
+         "Sandboxes that one tenant may create in a minute on this pod. 0: no limit.",
+         .max = 1000000},
 
         {"log-level", 0, "SANDBOXD_LOG_LEVEL", OPTION_STRING, &c->log_level, "LEVEL",
          "What is logged: everything from this level on.", .choices = "debug info warn error",

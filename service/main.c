@@ -14,6 +14,7 @@
 #include "service/e2b/e2b.h"
 #include "service/embedded_recorder.h"
 #include "service/handlers/methods.h"
+#include "service/identity/identity.h"
 #include "service/local_runtime.h"
 #include "service/metrics/process.h"
 #include "service/rpc/server.h"
@@ -40,7 +41,9 @@ struct service {
     struct metric *draining;
     struct admin *admin; /* owned; NULL: not wanted */
     bool rpc_is_up;
-    struct server *server; /* owned */
+    struct watch *watch;       /* owned */
+    struct identity *identity; /* owned */
+    struct server *server;     /* owned */
     int signal_fd;
 };
 
@@ -134,6 +137,43 @@ static bool start_e2b(struct service *s, struct status *st)
     return e2b_new(&e2b, &s->app.e2b, st);
 }
 
+static enum auth_mode auth_mode(const struct config *c)
+{
+    if (strcmp(c->auth, "keys") == 0)
+        return AUTH_KEYS;
+    return strcmp(c->auth, "passthrough") == 0 ? AUTH_PASSTHROUGH : AUTH_NONE;
+}
+
+/* A call may need a descriptor of its own; some are for the rest of the program. */
+static int64_t calls_by_descriptors(void)
+{
+    enum { OTHERS = 256, AT_LEAST = 64 };
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur == RLIM_INFINITY)
+        return 0;
+    return limit.rlim_cur > OTHERS + AT_LEAST ? (int64_t)limit.rlim_cur - OTHERS : AT_LEAST;
+}
+
+static bool start_identity(struct service *s, struct status *st)
+{
+    const struct config *c = &s->config;
+    const struct identity_config identity = {
+        .mode = auth_mode(c),
+        .keys_file = c->auth_keys,
+        .health_is_open = c->health_is_open,
+        .reflection_is_open = c->reflection_is_open,
+        .pod = {.calls = c->max_calls < 0 ? calls_by_descriptors() : c->max_calls,
+                .streams = c->max_streams},
+        .tenant = {.calls = c->tenant_max_calls,
+                   .streams = c->tenant_max_streams,
+                   .creates_per_minute = c->tenant_creates_per_minute},
+    };
+
+    s->watch = watch_new();
+    return identity_new(&identity, s->watch, &s->identity, st) && watch_start(s->watch, st);
+}
+
 static bool start_server(struct service *s, struct status *st)
 {
     const struct config *c = &s->config;
@@ -146,6 +186,7 @@ static bool start_server(struct service *s, struct status *st)
         .keepalive_ms = c->keepalive_ms,
         .methods = methods,
         .n_methods = n_methods,
+        .gate = identity_gate(s->identity),
         .metrics = s->metrics,
         .app = &s->app,
     };
@@ -186,7 +227,7 @@ static bool start(struct service *s, struct status *st)
                                           .help = "1 from the signal to end on, 0 before.",
                                           .type = METRIC_GAUGE});
     if (!catch_signals(s, st) || !start_local(s, st) || !start_admin(s, st) || !start_e2b(s, st) ||
-        !start_server(s, st))
+        !start_identity(s, st) || !start_server(s, st))
         return false;
     tell_state(s, ADMIN_READY);
     log_info(
@@ -233,7 +274,9 @@ static void drain(struct service *s)
 /* Also what was only half started. */
 static void stop(struct service *s)
 {
+    watch_free(s->watch);
     server_free(s->server);
+    identity_free(s->identity);
     e2b_free(s->app.e2b);
     admin_free(s->admin);
     if (s->rpc_is_up)

@@ -145,6 +145,16 @@ def files_of(answer):
             for data in answer.file_descriptor_response.file_descriptor_proto]
 
 
+def imports_first(files):
+    waiting, told = list(files), set()
+    while waiting:
+        ready = [file for file in waiting if told.issuperset(file.dependency)]
+        assert ready, "files are missing that %s import" % [file.name for file in waiting]
+        yield from ready
+        told |= {file.name for file in ready}
+        waiting = [file for file in waiting if file.name not in told]
+
+
 def test_what_is_reflected_describes_every_service(reflect):
     """As grpcurl does it: the services, then the file of each, which must make sense by itself."""
     (answer,) = reflect({"list_services": ""})
@@ -153,7 +163,7 @@ def test_what_is_reflected_describes_every_service(reflect):
     answers = reflect(*({"file_containing_symbol": s} for s in services))
     for service, answer in zip(services, answers):
         pool = descriptor_pool.DescriptorPool()
-        for file in reversed(files_of(answer)):  # imports come after what imports them
+        for file in imports_first(files_of(answer)):
             pool.Add(file)
         assert pool.FindServiceByName(service).methods
         assert answer.original_request.file_containing_symbol == service

@@ -13,6 +13,7 @@ struct entry {
     struct list used;   /* most recent last */
     int64_t until_ns;
     struct address address;
+    const char *scope; /* in the same block, behind the id */
     char id[];
 };
 
@@ -45,15 +46,26 @@ struct address_cache *address_cache_new(unsigned max, int64_t ttl_ns)
     return c;
 }
 
-static struct entry **find(struct address_cache *c, const char *id)
+/* FNV-1a */
+static uint64_t hash_more(uint64_t hash, const char *s)
 {
-    uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+    for (; *s != '\0'; s++)
+        hash = (hash ^ (uint8_t)*s) * UINT64_C(0x100000001b3);
+    return hash;
+}
+
+static bool is_of(const struct entry *e, const char *scope, const char *id)
+{
+    return strcmp(e->id, id) == 0 && strcmp(e->scope, scope) == 0;
+}
+
+static struct entry **find(struct address_cache *c, const char *scope, const char *id)
+{
+    uint64_t hash = hash_more(hash_more(UINT64_C(0xcbf29ce484222325), id), scope);
     struct entry **slot;
 
-    for (const char *s = id; *s != '\0'; s++)
-        hash = (hash ^ (uint8_t)*s) * UINT64_C(0x100000001b3);
     slot = &c->buckets[hash % c->n_buckets];
-    while (*slot != NULL && strcmp((*slot)->id, id) != 0)
+    while (*slot != NULL && !is_of(*slot, scope, id))
         slot = &(*slot)->next;
     return slot;
 }
@@ -86,17 +98,17 @@ static char *copy(const char *s)
     return s != NULL ? xstrdup(s) : NULL;
 }
 
-bool address_lookup(struct address_cache *c, const char *sandbox_id, int64_t now_ns,
-                    struct address *ret)
+bool address_lookup(struct address_cache *c, const char *scope, const char *sandbox_id,
+                    int64_t now_ns, struct address *ret)
 {
     bool found = false;
     struct entry **slot;
 
     pthread_mutex_lock(&c->lock);
-    slot = find(c, sandbox_id);
+    slot = find(c, scope, sandbox_id);
     if (*slot != NULL && (*slot)->until_ns <= now_ns)
         drop(c, slot);
-    if (*slot != NULL && strcmp((*slot)->id, sandbox_id) == 0) {
+    if (*slot != NULL && is_of(*slot, scope, sandbox_id)) {
         struct entry *e = *slot;
 
         *ret = e->address;
@@ -110,32 +122,36 @@ bool address_lookup(struct address_cache *c, const char *sandbox_id, int64_t now
     return found;
 }
 
-static struct entry *add(struct address_cache *c, const char *sandbox_id)
+static struct entry *add(struct address_cache *c, const char *scope, const char *sandbox_id)
 {
-    size_t len = strlen(sandbox_id);
-    struct entry *e = xcalloc(1, sizeof *e + len + 1);
+    size_t len = strlen(sandbox_id) + 1, scope_len = strlen(scope) + 1;
+    struct entry *e = xcalloc(1, sizeof *e + len + scope_len);
     struct entry **slot;
 
-    if (c->n == c->max)
-        drop(c, find(c, container_of(c->used.next, struct entry, used)->id));
-    memcpy(e->id, sandbox_id, len + 1);
+    if (c->n == c->max) {
+        struct entry *oldest = container_of(c->used.next, struct entry, used);
+
+        drop(c, find(c, oldest->scope, oldest->id));
+    }
+    memcpy(e->id, sandbox_id, len);
+    e->scope = memcpy(e->id + len, scope, scope_len);
     list_init(&e->used);
-    slot = find(c, sandbox_id); /* after the drop, which may change the chain */
+    slot = find(c, scope, sandbox_id); /* after the drop, which may change the chain */
     e->next = *slot;
     *slot = e;
     c->n++;
     return e;
 }
 
-void address_store(struct address_cache *c, const char *sandbox_id, const char *domain,
-                   const char *token, int64_t now_ns)
+void address_store(struct address_cache *c, const char *scope, const char *sandbox_id,
+                   const char *domain, const char *token, int64_t now_ns)
 {
     struct entry *e;
 
     pthread_mutex_lock(&c->lock);
-    e = *find(c, sandbox_id);
+    e = *find(c, scope, sandbox_id);
     if (e == NULL)
-        e = add(c, sandbox_id);
+        e = add(c, scope, sandbox_id);
     free(e->address.domain);
     free(e->address.token);
     e->address.domain = copy(domain);
@@ -146,13 +162,13 @@ void address_store(struct address_cache *c, const char *sandbox_id, const char *
     pthread_mutex_unlock(&c->lock);
 }
 
-void address_note_recorder(struct address_cache *c, const char *sandbox_id, bool has_recorder,
-                           bool no_root)
+void address_note_recorder(struct address_cache *c, const char *scope, const char *sandbox_id,
+                           bool has_recorder, bool no_root)
 {
     struct entry *e;
 
     pthread_mutex_lock(&c->lock);
-    e = *find(c, sandbox_id);
+    e = *find(c, scope, sandbox_id);
     if (e != NULL) {
         e->address.has_recorder = has_recorder;
         e->address.no_root = no_root;
@@ -160,12 +176,12 @@ void address_note_recorder(struct address_cache *c, const char *sandbox_id, bool
     pthread_mutex_unlock(&c->lock);
 }
 
-void address_forget(struct address_cache *c, const char *sandbox_id)
+void address_forget(struct address_cache *c, const char *scope, const char *sandbox_id)
 {
     struct entry **slot;
 
     pthread_mutex_lock(&c->lock);
-    slot = find(c, sandbox_id);
+    slot = find(c, scope, sandbox_id);
     if (*slot != NULL)
         drop(c, slot);
     pthread_mutex_unlock(&c->lock);

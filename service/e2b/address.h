@@ -1,6 +1,7 @@
 /*
  * What this pod remembers of running sandboxes, so that a call needs no look at the control plane:
- * where each is, its access token, and whether it has our recorder. Only a cache: capped, and what
+ * where each is, its access token, and whether it has our recorder. A caller finds
+ * only what was stored for its own scope (scope.h). Only a cache: capped, and what
  * is in it may be wrong; whoever finds out calls address_forget(). Any thread.
  */
 #pragma once
@@ -23,12 +24,12 @@ struct address_cache *address_cache_new(unsigned max, int64_t ttl_ns);
 void address_cache_free(struct address_cache *c);
 
 /* False: not known (any more). *ret is the caller's. */
-bool address_lookup(struct address_cache *c, const char *sandbox_id, int64_t now_ns,
-                    struct address *ret);
+bool address_lookup(struct address_cache *c, const char *scope, const char *sandbox_id,
+                    int64_t now_ns, struct address *ret);
 /* domain and token may be NULL. What is known of the recorder stays. */
-void address_store(struct address_cache *c, const char *sandbox_id, const char *domain,
-                   const char *token, int64_t now_ns);
+void address_store(struct address_cache *c, const char *scope, const char *sandbox_id,
+                   const char *domain, const char *token, int64_t now_ns);
 /* Of a sandbox that is known; else nothing happens. */
-void address_note_recorder(struct address_cache *c, const char *sandbox_id, bool has_recorder,
-                           bool no_root);
-void address_forget(struct address_cache *c, const char *sandbox_id);
+void address_note_recorder(struct address_cache *c, const char *scope, const char *sandbox_id,
+                           bool has_recorder, bool no_root);
+void address_forget(struct address_cache *c, const char *scope, const char *sandbox_id);

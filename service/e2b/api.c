@@ -56,7 +56,7 @@ static bool judge_get(struct exchange *x, struct verdict *verdict)
 
 static void start_get(struct request *r)
 {
-    struct exchange *x = control_begin_at(container_of(r, struct control, request), "GET", "");
+    struct exchange *x = control_look(container_of(r, struct control, request));
 
     x->judge = judge_get;
     exchange_start(x);
@@ -82,6 +82,7 @@ static bool judge_list(struct exchange *x, struct verdict *verdict)
         errors_garbage(SOURCE_API, "no list of sandboxes in it", verdict);
         return false;
     }
+    scope_filter(x->request->scope, list);
     if (next != NULL && next[0] != '\0')
         list->next_page_token = xstrdup(next);
     return true;
@@ -90,7 +91,8 @@ static bool judge_list(struct exchange *x, struct verdict *verdict)
 static void start_list(struct request *r)
 {
     struct verb *v = container_of(r, struct verb, control.request);
-    struct exchange *x = control_begin(&v->control, "GET", sandbox_list_path(v->list));
+    struct exchange *x =
+        control_begin(&v->control, "GET", sandbox_list_path(v->list, r->scope->tenant));
 
     x->judge = judge_list;
     x->max_response = E2B_LIST_MAX;
@@ -114,7 +116,8 @@ static void done_delete(struct exchange *x)
     struct verb *v = verb_of(x);
     bool repeated = x->retry.attempts > 0;
 
-    address_forget(v->control.request.e2b->addresses, v->control.sandbox_id);
+    address_forget(v->control.request.e2b->addresses, v->control.request.scope->name,
+                   v->control.sandbox_id);
     /* An attempt that seemed to fail had deleted it. */
     if (x->verdict.st.code == CODE_NOT_FOUND && repeated && x->retry.attempts > 1)
         x->verdict.st = STATUS_INIT;
@@ -200,7 +203,7 @@ static void done_look_for_url(struct exchange *x)
 
 static void start_port_url(struct request *r)
 {
-    struct exchange *x = control_begin_at(container_of(r, struct control, request), "GET", "");
+    struct exchange *x = control_look(container_of(r, struct control, request));
 
     x->done = done_look_for_url;
     exchange_start(x);

@@ -35,10 +35,19 @@ struct waiter {
 extern struct executor *const waiter_executor;
 void waiter_done(struct e2b_op *op);
 
-#define WAITER                                                                                     \
+/* Tenancy is off. */
+extern const struct e2b_caller anyone;
+
+#define WAITER_OF(who)                                                                             \
     {                                                                                              \
-        .op = {.executor = waiter_executor, .done = waiter_done, .deadline_ns = INT64_MAX }        \
+        .op = {                                                                                    \
+            .caller = (who),                                                                       \
+            .executor = waiter_executor,                                                           \
+            .done = waiter_done,                                                                   \
+            .deadline_ns = INT64_MAX                                                               \
+        }                                                                                          \
     }
+#define WAITER WAITER_OF(&anyone)
 
 /* Runs one task of the executor, which it waits for. */
 void pump_once(void);

@@ -72,8 +72,9 @@ static void done_change(struct exchange *x)
     if (c->ret_resumed != NULL)
         *c->ret_resumed = x->transfer.status == 201;
     /* Where it answers and with which token may have changed with its state. */
-    address_forget(c->control.request.e2b->addresses, c->control.sandbox_id);
-    x = control_begin_at(&c->control, "GET", "");
+    address_forget(c->control.request.e2b->addresses, c->control.request.scope->name,
+                   c->control.sandbox_id);
+    x = control_look(&c->control);
     x->judge = busy ? judge_look_again : judge_look;
     exchange_start(x);
 }

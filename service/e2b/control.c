@@ -1,6 +1,7 @@
 /* See control.h. */
 #include "service/e2b/control.h"
 
+#include "common/base/cleanup.h"
 #include "common/base/mem.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/e2b/json.h"
@@ -39,6 +40,7 @@ struct exchange *control_begin(struct control *c, const char *method, char *path
         .request = &c->request,
         .method = method,
         .path = path,
+        .owner_of = c->sandbox_id != NULL ? xstrdup(c->sandbox_id) : NULL,
         .source = SOURCE_API,
         .timeout_ms = c->request.e2b->config.request_timeout_ms,
         .safe = true,
@@ -50,6 +52,14 @@ struct exchange *control_begin(struct control *c, const char *method, char *path
 struct exchange *control_begin_at(struct control *c, const char *method, const char *suffix)
 {
     return control_begin(c, method, url_sandbox_path(c->sandbox_id, suffix));
+}
+
+struct exchange *control_look(struct control *c)
+{
+    struct exchange *x = control_begin_at(c, "GET", "");
+
+    free(TAKE(x->owner_of));
+    return x;
 }
 
 void control_send(struct control *c, char *body)
@@ -71,14 +81,7 @@ struct json_object *control_answer(const struct exchange *x)
 
 bool control_read_sandbox(struct exchange *x, struct e2b_sandbox *ret, struct verdict *verdict)
 {
-    AUTO_JSON struct json_object *o = control_answer(x);
-    enum e2b_state state;
-
-    if (exchange_learn(x->request->e2b, CONTROL_OF(x)->sandbox_id, o, &state) &&
-        sandbox_from_json(o, ret))
-        return true;
-    errors_garbage(SOURCE_API, "no sandbox in it", verdict);
-    return false;
+    return exchange_learn(x, CONTROL_OF(x)->sandbox_id, ret, verdict);
 }
 
 void control_explain_busy(const struct e2b_sandbox *s, struct verdict *ret)

@@ -23,10 +23,13 @@ void control_init(struct control *c, const char *sandbox_id, void (*start)(struc
                   void (*destroy)(struct request *r));
 void control_deinit(struct control *c);
 
-/* (Re)makes the exchange, safe to repeat, that ends the request as it ends; takes path. */
+/* (Re)makes the exchange, safe to repeat, that ends the request as it ends; takes path. Whose the
+ * sandbox is is found out before it. */
 struct exchange *control_begin(struct control *c, const char *method, char *path);
 /* The same below the sandbox's own path; suffix as "/pause". */
 struct exchange *control_begin_at(struct control *c, const char *method, const char *suffix);
+/* The look itself at what a sandbox is like: its answer must go through control_read_sandbox(). */
+struct exchange *control_look(struct control *c);
 /* What is sent along; takes body, which is JSON. */
 void control_send(struct control *c, char *body);
 
@@ -35,7 +38,7 @@ void control_done(struct exchange *x);
 
 /* The answer as JSON, or NULL. The caller's. */
 struct json_object *control_answer(const struct exchange *x);
-/* The answer to a GET of the sandbox itself; keeps the address it has. */
+/* The answer to control_look(); keeps the address it has. False: no such answer, or another's. */
 bool control_read_sandbox(struct exchange *x, struct e2b_sandbox *ret, struct verdict *verdict);
 /* Why E2B answered 409, of a sandbox that was looked at since: it is paused, or not now. */
 void control_explain_busy(const struct e2b_sandbox *s, struct verdict *ret);

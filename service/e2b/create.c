@@ -36,7 +36,8 @@ struct create {
     struct e2b_sandbox *ret;
     bool *ret_reused;
     char nonce[33];
-    bool in_doubt; /* a POST is on its way */
+    bool forbidden; /* the template is not the caller's to use */
+    bool in_doubt;  /* a POST is on its way */
     bool looking_for_reuse;
     int settle_looks;
     struct e2b_sandbox made;
@@ -56,7 +57,7 @@ void create_list_by_label(struct exchange *x, struct request *r, const char *key
 {
     struct e2b_pair pair = {(char *)key, (char *)value};
     struct e2b_list_args args = {.metadata = &pair, .n_metadata = 1, .limit = LOOK_LIMIT};
-    AUTO_FREE char *path = sandbox_list_path(&args);
+    AUTO_FREE char *path = sandbox_list_path(&args, r->scope->tenant);
 
     exchange_deinit(x);
     *x = (struct exchange){
@@ -79,8 +80,10 @@ bool create_read_list(struct exchange *x, struct e2b_list *ret, struct verdict *
 {
     AUTO_JSON struct json_object *o = answer(x);
 
-    if (sandbox_list_from_json(o, ret))
+    if (sandbox_list_from_json(o, ret)) {
+        scope_filter(x->request->scope, ret);
         return true;
+    }
     errors_garbage(SOURCE_API, "no list of sandboxes in it", v);
     return false;
 }
@@ -268,8 +271,8 @@ static bool judge_post(struct exchange *x, struct verdict *v)
         errors_garbage(SOURCE_CREATE, "no sandbox in it", v);
         return false;
     }
-    address_store(c->request.e2b->addresses, c->made.id, c->made.domain, token,
-                  clock_monotonic_ns());
+    address_store(c->request.e2b->addresses, c->request.scope->name, c->made.id, c->made.domain,
+                  token, clock_monotonic_ns());
     return true;
 }
 
@@ -316,6 +319,11 @@ static struct json_object *map(const struct e2b_pair *pairs, size_t n)
     return o;
 }
 
+static const char *template_of(const struct e2b *e, const struct e2b_create_args *a)
+{
+    return a->template != NULL ? a->template : e->config.template;
+}
+
 static struct json_object *make_body(const struct create *c)
 {
     const struct e2b_create_args *a = c->args;
@@ -323,12 +331,13 @@ static struct json_object *make_body(const struct create *c)
     struct json_object *labels = map(a->metadata, a->n_metadata);
 
     json_object_object_add(labels, CREATE_ATTEMPT, text(c->nonce));
+    if (c->request.scope->tenant != NULL)
+        json_object_object_add(labels, SCOPE_TENANT, text(c->request.scope->tenant));
     if (a->request_id != NULL)
         json_object_object_add(labels, CREATE_REQUEST_ID, text(a->request_id));
     if (a->reuse_key != NULL)
         json_object_object_add(labels, CREATE_REUSE_KEY, text(a->reuse_key));
-    json_object_object_add(
-        o, "templateID", text(a->template != NULL ? a->template : c->request.e2b->config.template));
+    json_object_object_add(o, "templateID", text(template_of(c->request.e2b, a)));
     json_object_object_add(o, "timeout", json_object_new_int64(a->timeout_s));
     json_object_object_add(o, "secure", json_object_new_boolean(true));
     json_object_object_add(o, "metadata", labels);
@@ -415,11 +424,21 @@ static void look_first(struct create *c)
     look_for(c, c->args->request_id == NULL);
 }
 
+static void refuse_template(struct create *c)
+{
+    struct status st;
+
+    scope_no_template(&st);
+    finish(c, &st);
+}
+
 static void start(struct request *r)
 {
     struct create *c = container_of(r, struct create, request);
 
-    if (is_keyed(c))
+    if (c->forbidden)
+        refuse_template(c);
+    else if (is_keyed(c))
         look_first(c);
     else
         post(c);
@@ -433,6 +452,7 @@ void e2b_create(struct e2b *e, struct e2b_op *op, const struct e2b_create_args *
     c->args = args;
     c->ret = ret;
     c->ret_reused = ret_reused;
+    c->forbidden = op->caller != NULL && !scope_may_use_template(op->caller, template_of(e, args));
     c->request.start = start;
     c->request.aborted = aborted;
     c->request.destroy = destroy;

@@ -54,7 +54,7 @@ static char *copy_without_slash(const char *url)
 
 static bool check_config(const struct e2b_config *c, struct status *st)
 {
-    if (c->api_key == NULL || !json_is_token(c->api_key))
+    if (c->api_key != NULL && !json_is_token(c->api_key))
         return status_set(st, CODE_FAILED_PRECONDITION, 0,
                           "the E2B API key is empty or has characters that no key has");
     if (c->domain == NULL || !json_is_token(c->domain))
@@ -83,7 +83,7 @@ bool e2b_new(const struct e2b_config *config, struct e2b **ret, struct status *s
     pthread_once(&once, init_curl);
     e = xcalloc(1, sizeof *e);
     e->config = *config;
-    e->config.api_key = xstrdup(config->api_key);
+    e->config.api_key = config->api_key != NULL ? xstrdup(config->api_key) : NULL;
     e->config.domain = xstrdup(config->domain);
     e->config.template = xstrdup(config->template != NULL ? config->template : "base");
     e->config.sandbox_url =

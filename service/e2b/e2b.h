@@ -20,7 +20,7 @@
 struct e2b;
 
 struct e2b_config {
-    const char *api_key;        /* E2B_API_KEY */
+    const char *api_key;        /* E2B_API_KEY; NULL: every caller brings its own */
     const char *domain;         /* E2B_DOMAIN; "e2b.app" */
     const char *api_url;        /* E2B_API_URL; NULL: https://api.<domain> */
     const char *sandbox_url;    /* E2B_SANDBOX_URL; NULL: by the sandbox's own domain */
@@ -37,7 +37,19 @@ struct e2b_config {
 bool e2b_new(const struct e2b_config *config, struct e2b **ret, struct status *st);
 void e2b_free(struct e2b *e); /* no operation may be running */
 
+/*
+ * For whom an operation is done. With a tenant, sandboxes are stamped with its name, and those of
+ * others do not exist: reading, changing or listing them ends as for an id that never was.
+ */
+struct e2b_caller {
+    const char *tenant;           /* NULL: tenancy is off, everything of the account is visible */
+    const char *api_key;          /* NULL: the configured one */
+    const char *const *templates; /* that may be used, as create names them */
+    size_t n_templates;           /* 0: all */
+};
+
 struct e2b_op {
+    const struct e2b_caller *caller; /* borrowed until started; without one nothing is done */
     struct executor *executor;       /* where done runs; set before starting */
     void (*done)(struct e2b_op *op); /* set before starting */
     int64_t deadline_ns;             /* monotonic; INT64_MAX: none */

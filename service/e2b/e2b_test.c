@@ -890,6 +890,7 @@ static void serve_edge(struct fake_call *c, void *arg)
         else if (nth > 0 && strcmp(b->mode, "new token") == 0)
             fake_reply(c, 200, "",
                        "{\"sandboxID\":\"iabc\",\"templateID\":\"base\",\"state\":\"running\","
+                       "\"startedAt\":\"2026-01-02T03:04:05Z\",\"endAt\":\"2026-01-02T04:04:05Z\","
                        "\"envdAccessToken\":\"t1\"}");
         else
             fake_reply(c, 200, "", DETAIL("running", ""));

@@ -11,6 +11,7 @@
 #include "common/base/mem.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/e2b/json.h"
+#include "service/e2b/sandbox.h"
 #include "service/e2b/url.h"
 
 #include <stdlib.h>
@@ -62,27 +63,45 @@ static bool is_asked_for(const char *asked, const char *id)
     return strncmp(asked, id, len) == 0 && (asked[len] == '\0' || asked[len] == '-');
 }
 
-bool exchange_learn(struct e2b *e, const char *sandbox_id, struct json_object *o,
-                    enum e2b_state *ret_state)
+static bool read_answer(const struct exchange *x, const char *sandbox_id, struct e2b_sandbox *ret,
+                        char **ret_token)
 {
-    const char *state = json_text(o, "state", 32);
-    const char *domain = json_text(o, "domain", 255);
+    AUTO_JSON struct json_object *o =
+        json_parse(buf_data(&x->transfer.body), buf_len(&x->transfer.body));
     const char *token = json_text(o, "envdAccessToken", 1024);
-    const char *id = json_text(o, "sandboxID", E2B_ID_MAX);
 
-    if (state == NULL || id == NULL || !is_asked_for(sandbox_id, id))
+    if (!sandbox_from_json(o, ret))
         return false;
-    if ((domain != NULL && !json_is_token(domain)) || (token != NULL && !json_is_token(token)))
+    if (!is_asked_for(sandbox_id, ret->id) || (token != NULL && !json_is_token(token))) {
+        e2b_sandbox_deinit(ret);
         return false;
-    if (strcmp(state, "running") == 0) {
-        *ret_state = E2B_RUNNING;
-        address_store(e->addresses, sandbox_id, domain, token, clock_monotonic_ns());
-        return true;
     }
-    if (strcmp(state, "paused") != 0)
+    *ret_token = token != NULL ? xstrdup(token) : NULL;
+    return true;
+}
+
+bool exchange_learn(struct exchange *x, const char *sandbox_id, struct e2b_sandbox *ret,
+                    struct verdict *v)
+{
+    const struct scope *scope = x->request->scope;
+    struct address_cache *addresses = x->request->e2b->addresses;
+    AUTO_FREE char *token = NULL;
+
+    if (!read_answer(x, sandbox_id, ret, &token)) {
+        errors_garbage(SOURCE_API, "no sandbox in it", v);
         return false;
-    *ret_state = E2B_PAUSED;
-    address_forget(e->addresses, sandbox_id);
+    }
+    /* Before anything of it is remembered. */
+    if (!scope_owns(scope, ret)) {
+        e2b_sandbox_deinit(ret);
+        *v = VERDICT_INIT;
+        scope_not_found(&v->st);
+        return false;
+    }
+    if (ret->state == E2B_RUNNING)
+        address_store(addresses, scope->name, sandbox_id, ret->domain, token, clock_monotonic_ns());
+    else
+        address_forget(addresses, scope->name, sandbox_id);
     return true;
 }
 
@@ -99,25 +118,28 @@ static void look_failed(struct exchange *x, const struct verdict *v)
     try_again_or_finish(x);
 }
 
+static const char *looked_for(const struct exchange *x)
+{
+    return x->sandbox_id != NULL ? x->sandbox_id : x->owner_of;
+}
+
 static void looked(struct transfer *t)
 {
     struct exchange *x = container_of(t, struct exchange, transfer);
+    AUTO(e2b_sandbox_deinit) struct e2b_sandbox s = {0};
     struct verdict v;
-    enum e2b_state state;
-    AUTO_JSON struct json_object *o = NULL;
 
     if (t->result != CURLE_OK || t->status != 200) {
         errors_judge(t, SOURCE_API, &v);
         look_failed(x, &v);
         return;
     }
-    o = json_parse(buf_data(&t->body), buf_len(&t->body));
-    if (!exchange_learn(x->request->e2b, x->sandbox_id, o, &state)) {
-        errors_garbage(SOURCE_API, "no sandbox in it", &v);
+    if (!exchange_learn(x, looked_for(x), &s, &v)) {
         look_failed(x, &v);
         return;
     }
-    if (state == E2B_PAUSED) {
+    x->is_ours = true;
+    if (x->sandbox_id != NULL && s.state == E2B_PAUSED) {
         x->verdict = VERDICT_INIT;
         status_set(&x->verdict.st, CODE_FAILED_PRECONDITION,
                    SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_PAUSED,
@@ -136,7 +158,7 @@ static void looked(struct transfer *t)
 static void look(struct exchange *x)
 {
     struct e2b *e = x->request->e2b;
-    AUTO_FREE char *path = url_sandbox_path(x->sandbox_id, "");
+    AUTO_FREE char *path = url_sandbox_path(looked_for(x), "");
     AUTO_FREE char *url = xasprintf("%s%s", e->api_url, path);
     struct transfer_request r = {
         .method = "GET",
@@ -149,7 +171,7 @@ static void look(struct exchange *x)
     x->phase = EXCHANGE_LOOKING;
     transfer_deinit(&x->transfer);
     transfer_init(&x->transfer, x->request->loop);
-    url_api_headers(&x->transfer, e);
+    url_api_headers(&x->transfer, e, x->request->scope);
     x->transfer.done = looked;
     transfer_start(&x->transfer, &r);
 }
@@ -171,7 +193,7 @@ static void called(struct transfer *t)
         return;
     }
     if (x->sandbox_id != NULL && x->verdict.remedy == REMEDY_LOOK && x->looks++ < LOOKS_MAX) {
-        address_forget(x->request->e2b->addresses, x->sandbox_id);
+        address_forget(x->request->e2b->addresses, x->request->scope->name, x->sandbox_id);
         x->failed_before = true;
         look(x);
         return;
@@ -202,7 +224,7 @@ static void call(struct exchange *x)
         base = url_sandbox_base(e, x->sandbox_id, x->address.domain);
         url_sandbox_headers(&x->transfer, x->sandbox_id, x->address.token);
     } else {
-        url_api_headers(&x->transfer, e);
+        url_api_headers(&x->transfer, e, x->request->scope);
     }
     url = xasprintf("%s%s", base != NULL ? base : e->api_url, x->path);
     r.url = url;
@@ -215,17 +237,30 @@ static void call(struct exchange *x)
     transfer_start(&x->transfer, &r);
 }
 
+/* What is remembered is of the caller's scope, so it also tells whose the sandbox is. */
+static bool remembers(struct exchange *x, const char *sandbox_id)
+{
+    const struct request *r = x->request;
+
+    address_deinit(&x->address);
+    return address_lookup(r->e2b->addresses, r->scope->name, sandbox_id, clock_monotonic_ns(),
+                          &x->address);
+}
+
+static bool must_look(struct exchange *x)
+{
+    if (x->sandbox_id != NULL)
+        return !remembers(x, x->sandbox_id);
+    return x->owner_of != NULL && x->request->scope->tenant != NULL && !x->is_ours &&
+           !remembers(x, x->owner_of);
+}
+
 static void attempt(struct exchange *x)
 {
-    if (x->sandbox_id != NULL) {
-        address_deinit(&x->address);
-        if (!address_lookup(x->request->e2b->addresses, x->sandbox_id, clock_monotonic_ns(),
-                            &x->address)) {
-            look(x);
-            return;
-        }
-    }
-    call(x);
+    if (must_look(x))
+        look(x);
+    else
+        call(x);
 }
 
 void exchange_start(struct exchange *x)
@@ -234,6 +269,7 @@ void exchange_start(struct exchange *x)
     x->retry = (struct retry){0};
     x->looks = 0;
     x->failed_before = false;
+    x->is_ours = false;
     x->running = true;
     x->verdict = VERDICT_INIT;
     list_append(&x->request->exchanges, &x->node);
@@ -252,6 +288,8 @@ void exchange_deinit(struct exchange *x)
     address_deinit(&x->address);
     free(x->path);
     free(x->sandbox_id);
+    free(x->owner_of);
     x->path = NULL;
+    x->owner_of = NULL;
     x->sandbox_id = NULL;
 }

@@ -78,6 +78,16 @@ static bool judge(struct exchange *x, struct verdict *verdict)
     return false;
 }
 
+static bool judge_look(struct exchange *x, struct verdict *verdict)
+{
+    struct e2b_sandbox s;
+
+    if (!control_read_sandbox(x, &s, verdict))
+        return false;
+    e2b_sandbox_deinit(&s);
+    return true;
+}
+
 /* An id that E2B does not know has no metrics there, which is not the same as having used nothing:
  * so the sandbox is looked at first. */
 static void done_look(struct exchange *x)
@@ -106,8 +116,9 @@ static void done_look(struct exchange *x)
 
 static void start(struct request *r)
 {
-    struct exchange *x = control_begin_at(container_of(r, struct control, request), "GET", "");
+    struct exchange *x = control_look(container_of(r, struct control, request));
 
+    x->judge = judge_look;
     x->done = done_look;
     exchange_start(x);
 }

@@ -20,6 +20,7 @@ enum {
 };
 
 struct request;
+struct scope;
 
 struct e2b {
     struct e2b_config config; /* its strings are ours */

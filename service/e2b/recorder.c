@@ -77,8 +77,8 @@ static char *spec_path(const struct recorder_run *run)
 static void remember(struct recorder_run *run, bool has_recorder)
 {
     run->has_recorder = has_recorder;
-    address_note_recorder(run->request->e2b->addresses, run->sandbox_id, has_recorder,
-                          run->no_root);
+    address_note_recorder(run->request->e2b->addresses, run->request->scope->name, run->sandbox_id,
+                          has_recorder, run->no_root);
 }
 
 static void drop_upload(struct recorder_run *run)
@@ -388,7 +388,8 @@ void recorder_begin(struct recorder_run *run)
 {
     struct address a;
 
-    if (address_lookup(run->request->e2b->addresses, run->sandbox_id, clock_monotonic_ns(), &a)) {
+    if (address_lookup(run->request->e2b->addresses, run->request->scope->name, run->sandbox_id,
+                       clock_monotonic_ns(), &a)) {
         run->has_recorder = a.has_recorder;
         run->no_root = a.no_root;
         address_deinit(&a);

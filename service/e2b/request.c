@@ -13,8 +13,12 @@ void request_ref(struct request *r)
 
 void request_unref(struct request *r)
 {
-    if (atomic_fetch_sub(&r->refs, 1) == 1)
-        r->destroy(r);
+    struct scope *scope = r->scope;
+
+    if (atomic_fetch_sub(&r->refs, 1) != 1)
+        return;
+    r->destroy(r);
+    scope_unref(scope);
 }
 
 /* On the caller's executor: the last thing that op sees. */
@@ -33,6 +37,8 @@ static void report(struct request *r, const struct status *st)
     struct e2b_op *op = r->op;
 
     op->st = *st;
+    if (r->scope != NULL)
+        scope_translate(r->scope, &op->st);
     op->task.run = run_done;
     executor_post(op->executor, &op->task);
 }
@@ -104,8 +110,22 @@ static void run_deadline(struct loop_timer *timer)
     request_abort(r, &st);
 }
 
+/* Whoever forgot to say for whom gets nothing, rather than everything. */
+static void refuse_anonymous(struct request *r)
+{
+    struct status st;
+
+    status_set(&st, CODE_INTERNAL, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INTERNAL,
+               "an operation was started for nobody");
+    request_abort(r, &st);
+}
+
 static void begin(struct request *r)
 {
+    if (r->scope == NULL) {
+        refuse_anonymous(r);
+        return;
+    }
     if (r->deadline_ns <= clock_monotonic_ns()) {
         run_deadline(&r->timer);
         return;
@@ -147,6 +167,7 @@ void request_prepare(struct request *r, struct e2b *e, struct e2b_op *op, const 
 {
     prepare(r, e, choose_loop(e, sandbox_id));
     r->op = op;
+    r->scope = op->caller != NULL ? scope_new(op->caller) : NULL;
     r->deadline_ns = op->deadline_ns;
     op->request = r;
     op->st = STATUS_INIT;
@@ -168,6 +189,7 @@ void request_detach(struct request *r, const struct request *like, int64_t timeo
 {
     prepare(r, like->e2b, like->loop_index);
     r->op = NULL;
+    r->scope = scope_ref(like->scope);
     r->deadline_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;
     list_append(&r->e2b->loops[r->loop_index].detached, &r->node);
     begin(r);

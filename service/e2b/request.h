@@ -10,12 +10,14 @@
 
 #include "service/e2b/errors.h"
 #include "service/e2b/private.h"
+#include "service/e2b/scope.h"
 
 struct request {
     struct e2b *e2b;
     struct loop *loop;
     unsigned loop_index;
-    struct e2b_op *op; /* NULL: detached, nobody waits */
+    struct e2b_op *op;   /* NULL: detached, nobody waits */
+    struct scope *scope; /* owned; for whom it is done */
     int64_t deadline_ns;
     struct list exchanges;   /* running */
     struct loop_timer timer; /* the deadline */
@@ -64,6 +66,9 @@ struct exchange {
     const char *method;
     char *path;       /* below the base URL, with the query */
     char *sandbox_id; /* NULL: the control plane */
+    /* The control plane is asked about this sandbox, but not what it is like: whose it is is found
+     * out first. Owned; NULL: nothing to find out. */
+    char *owner_of;
     enum source source;
     const struct transfer_piece *pieces;
     size_t n_pieces;
@@ -88,6 +93,7 @@ struct exchange {
     struct loop_timer timer;
     enum { EXCHANGE_LOOKING, EXCHANGE_CALLING } phase;
     bool running, failed_before;
+    bool is_ours; /* owner_of was found out */
     int looks;
     struct verdict verdict;
 };
@@ -96,8 +102,10 @@ void exchange_start(struct exchange *x);
 /* Stops it if it runs (done does not come). May be called twice, and on a zeroed one. */
 void exchange_deinit(struct exchange *x);
 
-/* What GET /sandboxes/{id} tells, put into the cache; shared with e2b_get. False: no such answer.
+/*
+ * What GET /sandboxes/{id} tells: the sandbox, whose address is put into the cache. Shared with
+ * api.c. False: no such answer, or a sandbox of another tenant; v says which, and nothing is to be
+ * freed.
  */
-struct json_object;
-bool exchange_learn(struct e2b *e, const char *sandbox_id, struct json_object *o,
-                    enum e2b_state *ret_state);
+bool exchange_learn(struct exchange *x, const char *sandbox_id, struct e2b_sandbox *ret,
+                    struct verdict *v);

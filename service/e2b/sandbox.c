@@ -6,6 +6,7 @@
 #include "common/base/mem.h"
 #include "service/e2b/network.h"
 #include "service/e2b/private.h"
+#include "service/e2b/scope.h"
 #include "service/e2b/url.h"
 
 #include <stdlib.h>
@@ -170,15 +171,30 @@ bool sandbox_list_from_json(struct json_object *o, struct e2b_list *ret)
     return true;
 }
 
-char *sandbox_list_path(const struct e2b_list_args *a)
+/* Those asked for, and whose they must be; owned by the caller, its strings are not. */
+static struct e2b_pair *labels(const struct e2b_list_args *a, const char *tenant, size_t *ret_n)
 {
+    struct e2b_pair *all = xcalloc(a->n_metadata + 1, sizeof *all);
+
+    *ret_n = a->n_metadata;
+    if (a->n_metadata > 0)
+        memcpy(all, a->metadata, a->n_metadata * sizeof *all);
+    if (tenant != NULL)
+        all[(*ret_n)++] = (struct e2b_pair){(char *)SCOPE_TENANT, (char *)tenant};
+    return all;
+}
+
+char *sandbox_list_path(const struct e2b_list_args *a, const char *tenant)
+{
+    size_t n;
+    AUTO_FREE struct e2b_pair *pairs = labels(a, tenant, &n);
     AUTO(buf_deinit) struct buf b = BUF_INIT(SIZE_MAX / 2);
 
     buf_printf(&b, "/v2/sandboxes?limit=%d", a->limit);
     if (a->running != a->paused)
         buf_printf(&b, "&state=%s", a->running ? "running" : "paused");
-    if (a->n_metadata > 0) {
-        AUTO_FREE char *metadata = url_metadata(a->metadata, a->n_metadata);
+    if (n > 0) {
+        AUTO_FREE char *metadata = url_metadata(pairs, n);
 
         buf_printf(&b, "&metadata=%s", metadata);
     }

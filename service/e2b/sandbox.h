@@ -16,5 +16,5 @@ const char *sandbox_label(const struct e2b_sandbox *s, const char *key);
 /* An array of ListedSandbox. False: it is none. */
 bool sandbox_list_from_json(struct json_object *o, struct e2b_list *ret);
 
-/* Path and query that ask for such a list; owned by the caller. */
-char *sandbox_list_path(const struct e2b_list_args *args);
+/* Path and query that ask for such a list; owned by the caller. tenant NULL: of everybody. */
+char *sandbox_list_path(const struct e2b_list_args *args, const char *tenant);

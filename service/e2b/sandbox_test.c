@@ -126,12 +126,12 @@ static void test_list_path(void **state)
     struct e2b_pair pairs[] = {{(char *)"a", (char *)"b"}};
     struct e2b_list_args args = {
         .metadata = pairs, .n_metadata = 1, .paused = true, .limit = 7, .page_token = "x=/"};
-    char *path = sandbox_list_path(&args);
+    char *path = sandbox_list_path(&args, NULL);
 
     assert_string_equal(path,
                         "/v2/sandboxes?limit=7&state=paused&metadata=a%3Db&nextToken=x%3D%2F");
     free(path);
-    path = sandbox_list_path(&(struct e2b_list_args){.limit = 100, .page_token = ""});
+    path = sandbox_list_path(&(struct e2b_list_args){.limit = 100, .page_token = ""}, NULL);
     assert_string_equal(path, "/v2/sandboxes?limit=100");
     free(path);
 }

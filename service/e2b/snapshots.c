@@ -161,9 +161,22 @@ static void done_create(struct exchange *x)
         control_done(x);
         return;
     }
-    x = control_begin_at(CONTROL_OF(x), "GET", "");
+    x = control_look(CONTROL_OF(x));
     x->judge = judge_busy;
     exchange_start(x);
+}
+
+/* A tenant's snapshot is known by its name, so it always has one. */
+static void stamp_name(struct verb *v)
+{
+    const struct request *r = &v->control.request;
+    char nonce[33];
+    char *name;
+
+    e2b_nonce(r->loop, nonce);
+    name = scope_snapshot_name(r->scope, v->text != NULL ? v->text : nonce);
+    free(v->text);
+    v->text = name;
 }
 
 static void start_create(struct request *r)
@@ -172,6 +185,8 @@ static void start_create(struct request *r)
     AUTO_JSON struct json_object *o = json_object_new_object();
     struct exchange *x = control_begin_at(&v->control, "POST", "/snapshots");
 
+    if (r->scope->tenant != NULL)
+        stamp_name(v);
     if (v->text != NULL)
         json_object_object_add(o, "name", json_object_new_string(v->text));
     control_send(&v->control, xstrdup(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN)));
@@ -212,10 +227,36 @@ static char *list_path(const char *sandbox_id, int limit, const char *page_token
     return buf_take_str(&path);
 }
 
+static bool is_own(const struct scope *scope, const struct e2b_snapshot *s)
+{
+    bool own = scope_may_use_snapshot(scope, s->id);
+
+    for (size_t i = 0; i < s->n_names && !own; i++)
+        own = scope_may_use_snapshot(scope, s->names[i]);
+    return own;
+}
+
+static void keep_own(const struct scope *scope, struct e2b_snapshots *l)
+{
+    size_t kept = 0;
+
+    if (scope->tenant == NULL)
+        return;
+    for (size_t i = 0; i < l->n_items; i++) {
+        if (is_own(scope, &l->items[i]))
+            l->items[kept++] = l->items[i];
+        else
+            e2b_snapshot_deinit(&l->items[i]);
+    }
+    l->n_items = kept;
+}
+
 static bool judge_list(struct exchange *x, struct verdict *verdict)
 {
-    if (read_page(x, verb_of(x)->ret_list))
+    if (read_page(x, verb_of(x)->ret_list)) {
+        keep_own(x->request->scope, verb_of(x)->ret_list);
         return true;
+    }
     errors_garbage(SOURCE_API, "no list of snapshots in it", verdict);
     return false;
 }
@@ -282,6 +323,15 @@ static void delete_found(struct verb *v)
 
 static void look(struct verb *v, const char *page_token);
 
+static void finish_not_found(struct verb *v)
+{
+    struct status st;
+
+    status_set(&st, CODE_NOT_FOUND, REASON(SNAPSHOT_NOT_FOUND),
+               "there is no such snapshot: ListSnapshots tells their ids and names");
+    request_finish(&v->control.request, &st);
+}
+
 static void done_look(struct exchange *x)
 {
     struct verb *v = verb_of(x);
@@ -302,9 +352,7 @@ static void done_look(struct exchange *x)
         look(v, page.next_page_token);
         return;
     }
-    status_set(&verdict.st, CODE_NOT_FOUND, REASON(SNAPSHOT_NOT_FOUND),
-               "there is no such snapshot: ListSnapshots tells their ids and names");
-    request_finish(&v->control.request, &verdict.st);
+    finish_not_found(v);
 }
 
 static void look(struct verb *v, const char *page_token)
@@ -318,7 +366,12 @@ static void look(struct verb *v, const char *page_token)
 
 static void start_delete(struct request *r)
 {
-    look(container_of(r, struct verb, control.request), NULL);
+    struct verb *v = container_of(r, struct verb, control.request);
+
+    if (r->scope->tenant != NULL && !scope_may_use_snapshot(r->scope, v->text))
+        finish_not_found(v);
+    else
+        look(v, NULL);
 }
 
 void e2b_snapshot_delete(struct e2b *e, struct e2b_op *op, const char *snapshot_id)

@@ -5,6 +5,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
 #include "common/base/version.h"
+#include "service/e2b/scope.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -122,9 +123,10 @@ void url_port(const struct e2b *e, const char *sandbox_id, const char *domain, u
     *ret_url = xasprintf("%s://%s", scheme(e), *ret_host);
 }
 
-void url_api_headers(struct transfer *t, const struct e2b *e)
+void url_api_headers(struct transfer *t, const struct e2b *e, const struct scope *caller)
 {
-    transfer_header(t, "X-API-KEY: %s", e->config.api_key);
+    transfer_header(t, "X-API-KEY: %s",
+                    caller->api_key != NULL ? caller->api_key : e->config.api_key);
     transfer_header(t, "User-Agent: sandboxd/" SANDBOXD_VERSION);
     transfer_header(t, "Accept: application/json");
 }

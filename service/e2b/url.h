@@ -24,6 +24,7 @@ void url_port(const struct e2b *e, const char *sandbox_id, const char *domain, u
 /* The value of the list's `metadata` parameter, ready for the query. E2B decodes it three times. */
 char *url_metadata(const struct e2b_pair *pairs, size_t n);
 
-void url_api_headers(struct transfer *t, const struct e2b *e);
+/* With the caller's key, where it has one. */
+void url_api_headers(struct transfer *t, const struct e2b *e, const struct scope *caller);
 /* token may be NULL. */
 void url_sandbox_headers(struct transfer *t, const char *sandbox_id, const char *token);

@@ -85,18 +85,18 @@ static void test_address_is_remembered(void **state)
     struct address_cache *c = address_cache_new(8, 100);
     struct address a;
 
-    assert_false(address_lookup(c, "a", 1, &a));
-    address_note_recorder(c, "a", true, true);
-    assert_false(address_lookup(c, "a", 1, &a));
-    address_store(c, "a", "d", NULL, 1);
-    assert_true(address_lookup(c, "a", 100, &a));
+    assert_false(address_lookup(c, "s", "a", 1, &a));
+    address_note_recorder(c, "s", "a", true, true);
+    assert_false(address_lookup(c, "s", "a", 1, &a));
+    address_store(c, "s", "a", "d", NULL, 1);
+    assert_true(address_lookup(c, "s", "a", 100, &a));
     assert_string_equal(a.domain, "d");
     assert_null(a.token);
     assert_false(a.has_recorder);
     address_deinit(&a);
     address_deinit(&a);
-    assert_false(address_lookup(c, "a", 101, &a));
-    assert_false(address_lookup(c, "a", 1, &a));
+    assert_false(address_lookup(c, "s", "a", 101, &a));
+    assert_false(address_lookup(c, "s", "a", 1, &a));
     address_cache_free(c);
 }
 
@@ -105,18 +105,18 @@ static void test_address_recorder_survives_a_new_look(void **state)
     struct address_cache *c = address_cache_new(8, 100);
     struct address a;
 
-    address_store(c, "a", NULL, "t", 1);
-    address_note_recorder(c, "a", true, false);
-    address_store(c, "a", NULL, "u", 50);
-    assert_true(address_lookup(c, "a", 140, &a));
+    address_store(c, "s", "a", NULL, "t", 1);
+    address_note_recorder(c, "s", "a", true, false);
+    address_store(c, "s", "a", NULL, "u", 50);
+    assert_true(address_lookup(c, "s", "a", 140, &a));
     assert_true(a.has_recorder);
     assert_string_equal(a.token, "u");
     address_deinit(&a);
-    address_forget(c, "a");
-    address_forget(c, "a");
-    assert_false(address_lookup(c, "a", 60, &a));
-    address_store(c, "a", NULL, "t", 60);
-    assert_true(address_lookup(c, "a", 60, &a));
+    address_forget(c, "s", "a");
+    address_forget(c, "s", "a");
+    assert_false(address_lookup(c, "s", "a", 60, &a));
+    address_store(c, "s", "a", NULL, "t", 60);
+    assert_true(address_lookup(c, "s", "a", 60, &a));
     assert_false(a.has_recorder);
     address_deinit(&a);
     address_cache_free(c);
@@ -130,14 +130,14 @@ static void test_address_least_used_goes_first(void **state)
 
     for (int i = 0; i < 1000; i++) {
         snprintf(id, sizeof id, "i%d", i);
-        address_store(c, id, NULL, id, 1);
-        assert_true(address_lookup(c, "i0", 1, &a)); /* used all the time */
+        address_store(c, "s", id, NULL, id, 1);
+        assert_true(address_lookup(c, "s", "i0", 1, &a)); /* used all the time */
         assert_string_equal(a.token, "i0");
         address_deinit(&a);
     }
     for (int i = 1; i < 1000; i++) {
         snprintf(id, sizeof id, "i%d", i);
-        assert_int_equal(address_lookup(c, id, 1, &a), i >= 993);
+        assert_int_equal(address_lookup(c, "s", id, 1, &a), i >= 993);
         if (i >= 993)
             address_deinit(&a);
     }

@@ -23,6 +23,7 @@
 #include "service/handlers/input_spec.h"
 #include "service/handlers/recorder_result.h"
 #include "service/handlers/validate.h"
+#include "service/identity/caller.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -250,6 +251,7 @@ static void start_verb(struct attach *a, enum doing what, const char *const *arg
     free(TAKE(a->output.out));
     a->output = (struct e2b_output){0};
     a->op = (struct e2b_op){
+        .caller = caller_of(a->call),
         .executor = call_executor(a->call),
         .done = on_verb,
         .deadline_ns = clock_monotonic_ns() + VERB_TIMEOUT_MS * NS_PER_MS,

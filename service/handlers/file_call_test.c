@@ -54,6 +54,11 @@ void *call_app(const struct call *c)
     return (void *)&c->app;
 }
 
+struct pass *call_pass(const struct call *c)
+{
+    return NULL;
+}
+
 int64_t call_deadline_ns(const struct call *c)
 {
     return INT64_MAX;

@@ -29,6 +29,7 @@
 #include "service/handlers/recorder_result.h"
 #include "service/handlers/relay_all.h"
 #include "service/handlers/validate.h"
+#include "service/identity/caller.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -282,6 +283,7 @@ static bool send_next(struct follow *f)
 static void op_start(struct follow *f, void (*done)(struct e2b_op *op), int64_t deadline_ns)
 {
     f->op = (struct e2b_op){
+        .caller = caller_of(f->call),
         .executor = call_executor(f->call),
         .done = done,
         .deadline_ns = deadline_ns,

@@ -17,6 +17,7 @@
 #include "service/handlers/pairs.h"
 #include "service/handlers/sandbox_message.h"
 #include "service/handlers/sandbox_operation.h"
+#include "service/identity/caller.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -92,6 +93,7 @@ static void step(struct fork *f, void (*done)(struct e2b_op *op))
 {
     f->stepping = true;
     f->op = (struct e2b_op){
+        .caller = caller_of(f->call),
         .executor = call_executor(f->call),
         .done = done,
         .deadline_ns = call_deadline_ns(f->call),
@@ -212,6 +214,7 @@ static void start_copy(struct fork *f, struct copy *copy)
         .request_id = copy->request_id[0] != '\0' ? copy->request_id : NULL,
     };
     copy->op = (struct e2b_op){
+        .caller = caller_of(f->call),
         .executor = call_executor(f->call),
         .done = copy_done,
         .deadline_ns = call_deadline_ns(f->call),

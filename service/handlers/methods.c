@@ -24,7 +24,7 @@
 #define REFLECTION_V1ALPHA &grpc__reflection__v1alpha__server_reflection__descriptor
 
 const struct method methods[] = {
-    {SANDBOX, "CreateSandbox", METHOD_UNARY, create_sandbox_start},
+    {SANDBOX, "CreateSandbox", METHOD_UNARY, create_sandbox_start, .creates = true},
     {SANDBOX, "GetSandbox", METHOD_UNARY, get_sandbox_start},
     {SANDBOX, "ListSandboxes", METHOD_UNARY, list_sandboxes_start},
     {SANDBOX, "DeleteSandbox", METHOD_UNARY, delete_sandbox_start},
@@ -38,7 +38,7 @@ const struct method methods[] = {
     {SANDBOX, "CreateSnapshot", METHOD_UNARY, create_snapshot_start},
     {SANDBOX, "ListSnapshots", METHOD_UNARY, list_snapshots_start},
     {SANDBOX, "DeleteSnapshot", METHOD_UNARY, delete_snapshot_start},
-    {SANDBOX, "ForkSandbox", METHOD_UNARY, fork_sandbox_start},
+    {SANDBOX, "ForkSandbox", METHOD_UNARY, fork_sandbox_start, .creates = true},
     {SANDBOX, "GetCapabilities", METHOD_UNARY, get_capabilities_start},
     {SANDBOX, "GetSandboxUrl", METHOD_UNARY, get_sandbox_url_start},
     {SANDBOX, "WriteFiles", METHOD_UNARY, write_files_start},

@@ -1,6 +1,8 @@
 /* See operation.h. On the call's worker. */
 #include "service/handlers/operation.h"
 
+#include "service/identity/caller.h"
+
 static void operation_destroy(void *state)
 {
     struct operation *o = state;
@@ -35,6 +37,7 @@ static void operation_done(struct e2b_op *op)
 void operation_begin(struct operation *o, struct call *c)
 {
     o->call = c;
+    o->op.caller = caller_of(c);
     o->op.executor = call_executor(c);
     o->op.done = operation_done;
     o->op.deadline_ns = call_deadline_ns(c);

@@ -15,6 +15,7 @@
 #include "service/e2b/e2b.h"
 #include "service/handlers/log_view.h"
 #include "service/handlers/validate.h"
+#include "service/identity/caller.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -230,7 +231,11 @@ static void fetch(struct platform_log *l)
     e2b_logs_deinit(&l->page);
     l->next = 0;
     l->op = (struct e2b_op){
-        .executor = call_executor(l->call), .done = on_page, .deadline_ns = INT64_MAX};
+        .caller = caller_of(l->call),
+        .executor = call_executor(l->call),
+        .done = on_page,
+        .deadline_ns = INT64_MAX,
+    };
     l->op_running = true;
     call_ref(l->call);
     e2b_logs(l->app->e2b, &l->op, l->sandbox_id, &args, &l->page);

@@ -12,6 +12,7 @@
 #include "service/handlers/operation.h"
 #include "service/handlers/pairs.h"
 #include "service/handlers/validate.h"
+#include "service/identity/caller.h"
 
 #include <stdlib.h>
 
@@ -127,6 +128,7 @@ static void delete_next(struct lane *lane)
     lane->busy = true;
     p->n_busy++;
     lane->op = (struct e2b_op){
+        .caller = caller_of(p->call),
         .executor = call_executor(p->call),
         .done = lane_done,
         .deadline_ns = call_deadline_ns(p->call),
@@ -192,6 +194,7 @@ static void list(struct purge *p)
     p->args.page_token = p->page_token;
     p->listing = true;
     p->list_op = (struct e2b_op){
+        .caller = caller_of(p->call),
         .executor = call_executor(p->call),
         .done = list_done,
         .deadline_ns = call_deadline_ns(p->call),

@@ -70,6 +70,17 @@ static void create_answer(struct operation *o)
     call_reply(o->call, &m.base);
 }
 
+/* What E2B itself refuses in a name is its to say. But a slash would end a namespace, and so whose
+ * the snapshot is. */
+static bool check_name(const char *name, struct status *st)
+{
+    if (strlen(name) > NAME_MAX_BYTES)
+        return status_bad_field(st, INVALID_FIELD, "name", "name is longer than %d bytes",
+                                NAME_MAX_BYTES);
+    return strchr(name, '/') == NULL ||
+           status_bad_field(st, INVALID_FIELD, "name", "name has a slash in it");
+}
+
 void create_snapshot_start(struct call *c, const ProtobufCMessage *message)
 {
     const Sandbox__V1__CreateSnapshotRequest *r =
@@ -77,10 +88,7 @@ void create_snapshot_start(struct call *c, const ProtobufCMessage *message)
     struct status st = STATUS_INIT;
     struct snapshots *k;
 
-    if (!validate_id("sandbox_id", r->sandbox_id, &st) ||
-        (strlen(r->name) > NAME_MAX_BYTES &&
-         !status_bad_field(&st, INVALID_FIELD, "name", "name is longer than %d bytes",
-                           NAME_MAX_BYTES))) {
+    if (!validate_id("sandbox_id", r->sandbox_id, &st) || !check_name(r->name, &st)) {
         call_finish(c, &st);
         return;
     }

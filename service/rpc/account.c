@@ -238,6 +238,8 @@ static void log_call(const struct call *c, int64_t took_us)
     };
     size_t n = 5;
 
+    if (c->pass != NULL && c->pass->tenant != NULL)
+        fields[n++] = LOG_S("tenant", c->pass->tenant);
     if (c->sandbox_id[0] != '\0')
         fields[n++] = LOG_S("sandbox_id", c->sandbox_id);
     if (c->verdict.code != CODE_OK)

@@ -37,6 +37,8 @@ static void call_free(struct call *c)
 
     if (c->handler != NULL && c->handler->destroy != NULL)
         c->handler->destroy(c->state);
+    if (c->pass != NULL)
+        w->server->config.gate->leave(w->server->config.gate, c->pass);
     call_metadata_deinit(c);
     grpc_call_details_destroy(&c->details);
     if (c->core != NULL)
@@ -78,6 +80,16 @@ void call_set_handler(struct call *c, const struct call_handler *handler, void *
 void *call_app(const struct call *c)
 {
     return c->worker->server->config.app;
+}
+
+const struct method *call_method(const struct call *c)
+{
+    return c->binding->method;
+}
+
+struct pass *call_pass(const struct call *c)
+{
+    return c->pass;
 }
 
 int64_t call_deadline_ns(const struct call *c)
@@ -153,6 +165,19 @@ static void refuse_unknown(struct call *c)
     call_finish(c, &st);
 }
 
+/* False: refused, and told so. */
+static bool pass_gate(struct call *c)
+{
+    struct gate *gate = c->worker->server->config.gate;
+    struct status st = STATUS_INIT;
+
+    if (gate == NULL || gate->enter(gate, c, &c->pass, &st))
+        return true;
+    c->pass = NULL;
+    call_finish(c, &st);
+    return false;
+}
+
 static void begin(struct call *c)
 {
     grpc_op close = {
@@ -169,7 +194,11 @@ static void begin(struct call *c)
     call_start_batch(c, &close, 1, &c->closed);
     if (c->binding == NULL) {
         refuse_unknown(c);
-    } else if (c->binding->method->kind == METHOD_BIDI) {
+        return;
+    }
+    if (!pass_gate(c))
+        return;
+    if (c->binding->method->kind == METHOD_BIDI) {
         c->binding->method->start(c, NULL);
         if (call_is_draining(c))
             call_tell_drain(c);

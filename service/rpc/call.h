@@ -12,6 +12,7 @@
 
 #include "common/base/status.h"
 #include "common/base/task.h"
+#include "service/rpc/gate.h"
 
 #include <protobuf-c/protobuf-c.h>
 #include <stdbool.h>
@@ -34,6 +35,7 @@ struct method {
     /* The request is borrowed for this call of start only (copy what must live longer); NULL for
      * METHOD_BIDI. */
     void (*start)(struct call *c, const ProtobufCMessage *request);
+    bool creates; /* makes a sandbox: the gate counts these */
 };
 
 /* What a handler that does not answer at once wants to hear of. Any member may be NULL. */
@@ -57,6 +59,11 @@ void call_set_handler(struct call *c, const struct call_handler *handler, void *
 
 /* The application's own context, as given to the server. */
 void *call_app(const struct call *c);
+
+const struct method *call_method(const struct call *c);
+
+/* What the gate gave it; NULL when the server has no gate. Lives as long as the call. */
+struct pass *call_pass(const struct call *c);
 
 /* Of a request metadata key; NULL when absent. Lives as long as the call. */
 const char *call_metadata(const struct call *c, const char *key);

@@ -29,6 +29,7 @@ struct call {
     grpc_call_details details;
     grpc_metadata_array metadata;
     const struct binding *binding; /* NULL: no such method */
+    struct pass *pass;             /* owned: given back to the gate; NULL: none */
     int64_t started_ns, deadline_ns;
     struct copied *copied; /* owned */
     char *peer;            /* owned by core's allocator */

@@ -25,6 +25,7 @@ struct server_config {
     const struct method *methods; /* borrowed for the server's life; every method of every service
                                      in it exactly once */
     size_t n_methods;
+    struct gate *gate;       /* borrowed; NULL: everybody may come in */
     struct metrics *metrics; /* borrowed; NULL: nothing is counted */
     void *app;               /* call_app() */
 };

@@ -95,13 +95,27 @@ static void add_bad_request(struct details *d, const struct status *st)
     add(d, TYPE_URL "BadRequest", &bad.base);
 }
 
+/* Whose quota it is; in st, or constant. */
+static char *quota_subject(const struct status *st)
+{
+    if (st->reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_QUOTA)
+        return (char *)"e2b";
+    return st->detail[0].value[0] != '\0' ? (char *)st->detail[0].value : (char *)"all callers";
+}
+
+static bool is_quota(const struct status *st)
+{
+    return st->reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_QUOTA ||
+           st->reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_TENANT_QUOTA;
+}
+
 static void add_quota_failure(struct details *d, const struct status *st)
 {
     Google__Rpc__QuotaFailure quota = GOOGLE__RPC__QUOTA_FAILURE__INIT;
     Google__Rpc__QuotaFailure__Violation violation = GOOGLE__RPC__QUOTA_FAILURE__VIOLATION__INIT;
     Google__Rpc__QuotaFailure__Violation *list[] = {&violation};
 
-    violation.subject = (char *)"e2b";
+    violation.subject = quota_subject(st);
     violation.description = (char *)st->message;
     quota.violations = list;
     quota.n_violations = 1;
@@ -126,7 +140,7 @@ static grpc_slice pack_details(const struct status *st, const char *request_id)
         add_retry_info(&d, st);
     if (st->field[0] != '\0')
         add_bad_request(&d, st);
-    if (st->reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_E2B_QUOTA)
+    if (is_quota(st))
         add_quota_failure(&d, st);
     if (request_id[0] != '\0')
         add_request_info(&d, request_id);

@@ -41,7 +41,6 @@ UNARY(sandbox_delete_snapshot, DeleteSnapshot, UNARY_AGAIN)
 UNARY(sandbox_fork, ForkSandbox, UNARY_ONCE)
 UNARY(sandbox_get_capabilities, GetCapabilities, UNARY_QUICK)
 UNARY(sandbox_get_url, GetSandboxUrl, UNARY_QUICK)
-UNARY(sandbox_write_files, WriteFiles, UNARY_AGAIN)
 UNARY(sandbox_read_file, ReadFile, UNARY_AGAIN)
 UNARY(sandbox_read_files, ReadFiles, UNARY_AGAIN)
 UNARY(sandbox_stat_file, StatFile, UNARY_AGAIN)
@@ -49,6 +48,7 @@ UNARY(sandbox_list_directory, ListDirectory, UNARY_AGAIN)
 UNARY(sandbox_make_directory, MakeDirectory, UNARY_ONCE)
 UNARY(sandbox_move_file, MoveFile, UNARY_ONCE)
 UNARY(sandbox_remove_file, RemoveFile, UNARY_ONCE)
+UNARY(sandbox_create_file_url, CreateFileUrl, UNARY_AGAIN)
 UNARY(sandbox_get_command, GetCommand, UNARY_QUICK)
 UNARY(sandbox_list_commands, ListCommands, UNARY_QUICK)
 UNARY(sandbox_signal_command, SignalCommand, UNARY_ONCE)
@@ -89,5 +89,26 @@ bool sandbox_send_input(struct sandbox_client *client, const Sandbox__V1__SendIn
 
     if (ret != NULL)
         *ret = (Sandbox__V1__SendInputResponse *)response;
+    return ok;
+}
+
+/* A second attempt would find what the first one wrote, and take it for somebody else's. */
+bool sandbox_write_files(struct sandbox_client *client,
+                         const Sandbox__V1__WriteFilesRequest *request,
+                         Sandbox__V1__WriteFilesResponse **ret, struct sandbox_error *err)
+{
+    enum unary_repeat repeat = UNARY_AGAIN;
+    ProtobufCMessage *response = NULL;
+
+    for (size_t i = 0; i < request->n_files; i++) {
+        if (request->files[i]->create_only || request->files[i]->if_sha256.len > 0)
+            repeat = UNARY_ONCE;
+    }
+
+    bool ok = unary_call(client, service, "WriteFiles", &request->base, repeat,
+                         client->call_timeout_ms, ret != NULL ? &response : NULL, err);
+
+    if (ret != NULL)
+        *ret = (Sandbox__V1__WriteFilesResponse *)response;
     return ok;
 }

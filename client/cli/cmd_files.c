@@ -1,4 +1,4 @@
-/* The verbs about files: write read. */
+/* The verbs about the content of files: write read file-url. */
 #include "client/cli/cli.h"
 
 #include "common/base/buf.h"
@@ -17,6 +17,7 @@ enum { MAX_FILE_BYTES = 64 << 20 };
 static struct {
     const char *user;
     const char *mode;
+    bool create, changed;
 } write_to = {.user = "", .mode = ""};
 
 static const struct option write_options[] = {
@@ -24,6 +25,10 @@ static const struct option write_options[] = {
      "Permission bits, such as 755. As the sandbox makes files (644) if not set."},
     {"user", 'u', NULL, OPTION_STRING, &write_to.user, "NAME",
      "Who owns it, and whose home relative paths start from. The template's user if not set."},
+    {"create", 0, NULL, OPTION_BOOL, &write_to.create, NULL,
+     "Only if nothing is at PATH: never replaces."},
+    {"changed", 0, NULL, OPTION_BOOL, &write_to.changed, NULL,
+     "Only if PATH has another content, or mode."},
     {NULL},
 };
 
@@ -101,6 +106,8 @@ static int run_write(struct cli *cli, int n, char **operands)
     if (!read_local(operands[1], &content))
         return cli_say(EXIT_LOCAL, "cannot read %s: %s", operands[1], strerror(errno));
     file.path = operands[2];
+    file.create_only = write_to.create;
+    request.only_changed = write_to.changed;
     file.content_case = SANDBOX__V1__FILE__CONTENT_DATA;
     file.data = (ProtobufCBinaryData){.data = buf_data(&content), .len = buf_len(&content)};
     request.sandbox_id = operands[0];
@@ -165,9 +172,56 @@ static int run_read(struct cli *cli, int n, char **operands)
     return code;
 }
 
+static struct {
+    const char *user;
+    int64_t expire_ms;
+    bool upload;
+} url_for = {.user = "", .expire_ms = 3600 * 1000};
+
+static const struct option url_options[] = {
+    {"upload", 0, NULL, OPTION_BOOL, &url_for.upload, NULL,
+     "To write the file, by POST, instead of reading it."},
+    {"expire", 0, NULL, OPTION_DURATION, &url_for.expire_ms, "TIME", "How long it works (1h)."},
+    {"user", 'u', NULL, OPTION_STRING, &url_for.user, "NAME",
+     "Who will own the file, and whose home relative paths start from. The template's user if not "
+     "set."},
+    {NULL},
+};
+
+static int run_file_url(struct cli *cli, int n, char **operands)
+{
+    Sandbox__V1__CreateFileUrlRequest request = SANDBOX__V1__CREATE_FILE_URL_REQUEST__INIT;
+    struct sandbox_client *client = cli_connect(cli, cli->addresses);
+    Sandbox__V1__CreateFileUrlResponse *response;
+    Google__Protobuf__Duration expire;
+    struct sandbox_error err;
+    int code = 0;
+
+    if (client == NULL)
+        return EXIT_USAGE;
+    request.sandbox_id = operands[0];
+    request.path = operands[1];
+    request.user = (char *)url_for.user;
+    request.expire_in = cli_duration(url_for.expire_ms, &expire);
+    request.operation = url_for.upload
+                            ? SANDBOX__V1__CREATE_FILE_URL_REQUEST__OPERATION__OPERATION_WRITE
+                            : SANDBOX__V1__CREATE_FILE_URL_REQUEST__OPERATION__OPERATION_READ;
+    if (!sandbox_create_file_url(client, &request, &response, &err))
+        code = cli_fail(cli, &err);
+    else if (cli->json)
+        cli_print_json(&response->base);
+    else
+        printf("%s\n", response->url);
+    sandbox_free(response);
+    sandbox_client_free(client);
+    return code;
+}
+
 const struct verb file_verbs[] = {
     {"write", "ID LOCAL PATH", "write a file into a sandbox (LOCAL may be -: stdin)", write_options,
      NULL, 3, 3, run_write},
+    {"file-url", "ID PATH", "print a URL that reads (or writes) a file of a sandbox", url_options,
+     NULL, 2, 2, run_file_url},
     {"read", "ID PATH", "print a file of a sandbox", read_options, NULL, 2, 2, run_read},
     {NULL},
 };

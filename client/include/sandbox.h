@@ -258,6 +258,10 @@ bool sandbox_remove_file(struct sandbox_client *client,
                          const Sandbox__V1__RemoveFileRequest *request,
                          Sandbox__V1__RemoveFileResponse **ret, struct sandbox_error *err);
 
+bool sandbox_create_file_url(struct sandbox_client *client,
+                             const Sandbox__V1__CreateFileUrlRequest *request,
+                             Sandbox__V1__CreateFileUrlResponse **ret, struct sandbox_error *err);
+
 bool sandbox_get_command(struct sandbox_client *client,
                          const Sandbox__V1__GetCommandRequest *request,
                          Sandbox__V1__GetCommandResponse **ret, struct sandbox_error *err);

@@ -106,6 +106,7 @@ enum recorder_exit {
     RECORDER_TOO_LARGE = 25,    /* more than the limit */
     RECORDER_OTHER_DEVICE = 26, /* a directory cannot be moved to another filesystem */
     RECORDER_BAD_TOKEN = 27,    /* none that this verb printed */
+    RECORDER_FILE_CHANGED = 28, /* not the content that the precondition names */
     /* 126 and 127 are the shell's: the recorder is not installed, or cannot run. */
 };
 

@@ -45,15 +45,10 @@ bool change_make(const struct place *p, const char *path, mode_t mode, bool pare
 
 /* --- moving --- */
 
-static bool rename_new(const char *from, const char *to)
-{
-    return syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0;
-}
-
 /* Some filesystems have no RENAME_NOREPLACE; a file can be linked there instead. */
-static bool move_new(const char *from, const char *to)
+bool change_rename_new(const char *from, const char *to)
 {
-    if (rename_new(from, to))
+    if (syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, RENAME_NOREPLACE) == 0)
         return true;
     if (errno != EINVAL && errno != ENOSYS)
         return false;
@@ -94,8 +89,8 @@ static bool move_far(const char *from, const char *to, bool overwrite)
 {
     size_t dir_len = (size_t)(place_name(to) - to);
     AUTO_FREE char *beside = xasprintf("%.*s.sandboxd-move-%d", (int)dir_len, to, (int)getpid());
-    bool ok =
-        copy_file(from, beside) && (overwrite ? rename(beside, to) == 0 : move_new(beside, to));
+    bool ok = copy_file(from, beside) &&
+              (overwrite ? rename(beside, to) == 0 : change_rename_new(beside, to));
     int error = errno;
 
     if (!ok)
@@ -113,7 +108,7 @@ bool change_move(const struct place *p, const char *from, const char *to, bool o
         return place_fault(st, from);
     if (parents && !place_make_parents(p, to, st))
         return false;
-    if (overwrite ? rename(from, to) == 0 : move_new(from, to))
+    if (overwrite ? rename(from, to) == 0 : change_rename_new(from, to))
         return true;
     if (errno == EINVAL)
         return fault(st, RECORDER_BAD_PATH, "a directory cannot be moved into itself");

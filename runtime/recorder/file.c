@@ -15,6 +15,7 @@
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/listing.h"
 #include "runtime/recorder/meta.h"
+#include "runtime/recorder/replace.h"
 #include "runtime/recorder/spec.h"
 
 #include <fcntl.h>
@@ -22,7 +23,17 @@
 
 enum { ANSWER_MAX = 4 * 1024 * 1024 }; /* what sandboxd takes */
 
-enum op { OP_STAT = 1, OP_LIST, OP_MAKE, OP_MOVE, OP_REMOVE, OP_READ };
+enum op {
+    OP_STAT = 1,
+    OP_LIST = 2,
+    OP_MAKE = 3,
+    OP_MOVE = 4,
+    OP_REMOVE = 5,
+    OP_READ = 6,
+    OP_CHECK = 7,
+    OP_COMMIT = 8,
+    OP_DISCARD = 9,
+};
 
 struct file_spec {
     unsigned op;
@@ -33,6 +44,8 @@ struct file_spec {
     bool parents, tolerant, recursive, follow_links, with_sha256;
     unsigned depth;
     size_t limit;
+    struct content *contents; /* owned */
+    size_t n_contents;
 };
 
 static void file_spec_deinit(struct file_spec *s)
@@ -40,12 +53,27 @@ static void file_spec_deinit(struct file_spec *s)
     free(s->user);
     free(s->after);
     strings_free(s->paths);
+    for (size_t i = 0; i < s->n_contents; i++)
+        content_deinit(&s->contents[i]);
+    free(s->contents);
 }
 
 /* --- what is asked --- */
 
+static bool take_content(struct file_spec *s, const struct pb_field *f)
+{
+    size_t n = s->n_contents;
+
+    if ((n & (n - 1)) == 0) /* grown at powers of two */
+        s->contents = xrealloc(s->contents, (2 * n + 1) * sizeof(*s->contents));
+    s->n_contents++;
+    return content_parse(f->data, f->len, &s->contents[n]);
+}
+
 static bool take_text(struct file_spec *s, const struct pb_field *f)
 {
+    if (f->number == 13)
+        return take_content(s, f);
     if (memchr(f->data, '\0', f->len) != NULL)
         return false;
     if (f->number == 2) {
@@ -92,7 +120,8 @@ static bool parse(const struct buf *message, struct file_spec *ret, struct statu
         ret->user = xstrdup("");
     if (ret->after == NULL)
         ret->after = xstrdup("");
-    if (r.malformed || strings_count(ret->paths) < (ret->op == OP_MOVE ? 2 : 1))
+    if (r.malformed ||
+        (ret->n_contents == 0 && strings_count(ret->paths) < (ret->op == OP_MOVE ? 2 : 1)))
         return fault(st, RECORDER_BAD_SPEC, "the specification names no file");
     return true;
 }
@@ -150,13 +179,32 @@ static bool do_remove(const struct file_spec *s, const char *path, struct buf *o
     return change_remove(path, s->recursive, s->tolerant, &n, st) && pb_add_uint(out, 1, n);
 }
 
-static bool run(const struct place *p, const struct file_spec *s, struct buf *out,
-                struct status *st)
+static bool is_about_contents(const struct file_spec *s)
+{
+    return s->op >= OP_CHECK && s->op <= OP_DISCARD;
+}
+
+static bool run_contents(const struct state *state, const struct place *p,
+                         const struct file_spec *s, struct buf *out, struct status *st)
+{
+    if (s->op == OP_CHECK)
+        return replace_check(p, s->contents, s->n_contents, out, st);
+    if (s->op == OP_COMMIT)
+        return replace_commit(state, p, s->contents, s->n_contents, out, st);
+    return replace_discard(p, s->contents, s->n_contents, st);
+}
+
+static bool run(const struct state *state, const struct place *p, const struct file_spec *s,
+                struct buf *out, struct status *st)
 {
     const struct entry_options options = {.follow_links = s->follow_links,
                                           .with_sha256 = s->with_sha256};
     AUTO_FREE char *path = NULL;
 
+    if (is_about_contents(s))
+        return run_contents(state, p, s, out, st);
+    if (s->n_contents > 0)
+        return fault(st, RECORDER_BAD_SPEC, "the specification names no file");
     if (s->op == OP_READ)
         return contents_read(p, s->paths, s->limit, out, st);
     if (!place_resolve(p, s->paths[0], &path, st))
@@ -185,7 +233,7 @@ bool file_verb(const struct state *s, const struct request *r, struct status *st
     AUTO(place_deinit) struct place place = {0};
 
     if (!read_request(r, &message, st) || !parse(&message, &spec, st) ||
-        !place_init(&place, s, spec.user, st) || !run(&place, &spec, &out, st))
+        !place_init(&place, s, spec.user, st) || !run(s, &place, &spec, &out, st))
         return false;
     return write_all(STDOUT_FILENO, buf_data(&out), buf_len(&out)) ||
            fault_errno(st, "the answer cannot be written");

@@ -252,6 +252,11 @@ void e2b_write_files(struct e2b *e, struct e2b_op *op, const char *sandbox_id, c
 void e2b_read_file(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *user,
                    const char *path, uint8_t **ret_data, size_t *ret_len);
 
+/* A URL by which anybody reads (or writes) the file until expire_s (wall clock). user: "" for the
+ * template's. *ret_url is owned by the caller. */
+void e2b_file_url(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *user,
+                  const char *path, bool write, int64_t expire_s, char **ret_url);
+
 /* --- the recorder (in the sandbox) --- */
 
 /*

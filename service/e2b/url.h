@@ -4,7 +4,9 @@
 #include "service/e2b/private.h"
 #include "service/e2b/transfer.h"
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* All results are owned by the caller. */
 
@@ -28,3 +30,7 @@ char *url_metadata(const struct e2b_pair *pairs, size_t n);
 void url_api_headers(struct transfer *t, const struct e2b *e, const struct scope *caller);
 /* token may be NULL. */
 void url_sandbox_headers(struct transfer *t, const char *sandbox_id, const char *token);
+
+/* What makes a URL of envd's /files valid without a token (E2B's scheme, version 1). */
+char *url_file_signature(const char *path, bool write, const char *user, const char *token,
+                         int64_t expire_s);

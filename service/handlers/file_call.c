@@ -43,6 +43,8 @@ static const struct meaning meanings[] = {
     {RECORDER_BAD_TOKEN, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD), "page_token",
      "page_token is not one that this method returned"},
     {RECORDER_TOO_LARGE, CODE_FAILED_PRECONDITION, REASON(FILE_TOO_LARGE), "", "it is too large"},
+    {RECORDER_FILE_CHANGED, CODE_FAILED_PRECONDITION, REASON(FILE_CHANGED), "",
+     "the file is not the one that the precondition names"},
     {RECORDER_OTHER_DEVICE, CODE_UNIMPLEMENTED, REASON(UNSUPPORTED), "",
      "it is on another filesystem"},
     {RECORDER_NO_SPACE, CODE_RESOURCE_EXHAUSTED, REASON(DISK_FULL), "",
@@ -116,6 +118,13 @@ bool message_is_text(const ProtobufCMessage *m)
     return true;
 }
 
+bool file_answer_corrupt(struct status *st)
+{
+    return status_set(st, CODE_DATA_LOSS, REASON(JOURNAL_CORRUPT),
+                      "the recorder's answer does not hold together: it was changed from inside "
+                      "the sandbox");
+}
+
 static void answer(struct operation *o)
 {
     struct file_call *f = container_of(o, struct file_call, o);
@@ -129,9 +138,7 @@ static void answer(struct operation *o)
     }
     m = protobuf_c_message_unpack(f->type, NULL, f->output.out_len, f->output.out);
     if (m == NULL || !message_is_text(m)) {
-        status_set(&st, CODE_DATA_LOSS, REASON(JOURNAL_CORRUPT),
-                   "the recorder's answer does not hold together: it was changed from inside the "
-                   "sandbox");
+        file_answer_corrupt(&st);
         call_finish(o->call, &st);
     } else if (f->answer != NULL) {
         f->answer(f, m);
@@ -185,8 +192,8 @@ static uint8_t *pack_file(const Recorder__V1__FileSpec *spec, size_t *ret_len)
     return data;
 }
 
-void file_call_begin(struct file_call *f, struct call *c, const char *sandbox_id,
-                     const Recorder__V1__FileSpec *spec, bool idempotent)
+void file_verb_run(struct operation *o, const char *sandbox_id, const Recorder__V1__FileSpec *spec,
+                   bool idempotent, struct e2b_output *ret)
 {
     AUTO_FREE char *argument = pack_argument(spec);
     AUTO_FREE uint8_t *file = NULL;
@@ -194,12 +201,18 @@ void file_call_begin(struct file_call *f, struct call *c, const char *sandbox_id
 
     if (argument == NULL)
         file = pack_file(spec, &len);
+    e2b_verb(operation_e2b(o), &o->op, sandbox_id, (const char *[]){"file", argument, NULL}, file,
+             len, idempotent, ret);
+}
+
+void file_call_begin(struct file_call *f, struct call *c, const char *sandbox_id,
+                     const Recorder__V1__FileSpec *spec, bool idempotent)
+{
     snprintf(f->sandbox_id, sizeof(f->sandbox_id), "%s", sandbox_id);
     f->o.answer = answer;
     f->o.release = release;
     operation_begin(&f->o, c);
-    e2b_verb(operation_e2b(&f->o), &f->o.op, f->sandbox_id,
-             (const char *[]){"file", argument, NULL}, file, len, idempotent, &f->output);
+    file_verb_run(&f->o, f->sandbox_id, spec, idempotent, &f->output);
 }
 
 void file_call_start(struct call *c, const char *sandbox_id, const Recorder__V1__FileSpec *spec,

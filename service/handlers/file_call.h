@@ -27,8 +27,15 @@ void file_call_begin(struct file_call *f, struct call *c, const char *sandbox_id
 void file_call_start(struct call *c, const char *sandbox_id, const Recorder__V1__FileSpec *spec,
                      bool idempotent, const ProtobufCMessageDescriptor *type);
 
+/* Runs the verb on o->op, with *ret as e2b_verb() has it. */
+void file_verb_run(struct operation *o, const char *sandbox_id, const Recorder__V1__FileSpec *spec,
+                   bool idempotent, struct e2b_output *ret);
+
 /* What an exit code of the verb means. says: what the recorder said, or "". */
 void file_result(int exit_code, const char *says, struct status *ret);
 
 /* Whether all strings in a message are UTF-8. */
 bool message_is_text(const ProtobufCMessage *m);
+
+/* What the recorder printed is none of ours: false. */
+bool file_answer_corrupt(struct status *st);

@@ -102,6 +102,8 @@ void e2b_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const ch
 {
     assert_string_equal(sandbox_id, "sb");
     assert_string_equal(args[0], "file");
+    if (sent.spec != NULL)
+        recorder__v1__file_spec__free_unpacked(sent.spec, NULL);
     sent.op = op;
     sent.ret = ret;
     sent.as_file = spec != NULL;
@@ -131,8 +133,24 @@ void e2b_read_file(struct e2b *e, struct e2b_op *op, const char *sandbox_id, con
     fail();
 }
 
+static struct {
+    struct e2b_op *op; /* NULL: nothing was uploaded */
+    const struct e2b_file *files;
+    size_t n;
+    char **paths;
+} uploaded;
+
 void e2b_write_files(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *user,
                      const struct e2b_file *files, size_t n, char **paths_out)
+{
+    uploaded.op = op;
+    uploaded.files = files;
+    uploaded.n = n;
+    uploaded.paths = paths_out;
+}
+
+void e2b_file_url(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *user,
+                  const char *path, bool write, int64_t expire_s, char **ret_url)
 {
     fail();
 }
@@ -140,7 +158,7 @@ void e2b_write_files(struct e2b *e, struct e2b_op *op, const char *sandbox_id, c
 void e2b_cancel(struct e2b_op *op) {}
 
 /* The recorder's answer. */
-static void answer(int exit_code, const char *err, const void *out, size_t len)
+static void answer_more(int exit_code, const char *err, const void *out, size_t len)
 {
     sent.ret->exit_code = exit_code;
     sent.ret->out = xmemdup(out, len);
@@ -148,12 +166,19 @@ static void answer(int exit_code, const char *err, const void *out, size_t len)
     snprintf(sent.ret->err, sizeof(sent.ret->err), "%s", err);
     sent.op->st = STATUS_INIT;
     sent.op->done(sent.op);
+}
+
+/* The same, and it is the last. */
+static void answer(int exit_code, const char *err, const void *out, size_t len)
+{
+    answer_more(exit_code, err, out, len);
     assert_true(call.finished);
 }
 
 static void begin(void)
 {
     call = (struct call){.app = {.config = &config}};
+    uploaded.op = NULL;
 }
 
 static void end(void)
@@ -196,6 +221,7 @@ static void test_every_exit_code_has_its_meaning(void **state)
         {RECORDER_BAD_PATH, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD), "path"},
         {RECORDER_BAD_TOKEN, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD), "page_token"},
         {RECORDER_TOO_LARGE, CODE_FAILED_PRECONDITION, REASON(FILE_TOO_LARGE), ""},
+        {RECORDER_FILE_CHANGED, CODE_FAILED_PRECONDITION, REASON(FILE_CHANGED), ""},
         {RECORDER_OTHER_DEVICE, CODE_UNIMPLEMENTED, REASON(UNSUPPORTED), ""},
         {RECORDER_NO_SPACE, CODE_RESOURCE_EXHAUSTED, REASON(DISK_FULL), ""},
         {RECORDER_BAD_SPEC, CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE), ""},
@@ -358,6 +384,144 @@ static void test_results_are_translated(void **state)
     end();
 }
 
+/* --- WriteFiles --- */
+
+/* Two files, "a" and "d/b"; the second with create_only if asked. */
+static void write_two(bool only_changed, bool create_only)
+{
+    Sandbox__V1__WriteFilesRequest r = SANDBOX__V1__WRITE_FILES_REQUEST__INIT;
+    Sandbox__V1__File a, b;
+    Sandbox__V1__File *files[] = {&a, &b};
+
+    begin();
+    sandbox__v1__file__init(&a);
+    sandbox__v1__file__init(&b);
+    a.path = (char *)"a";
+    b.path = (char *)"d/b";
+    b.mode = 0700;
+    b.create_only = create_only;
+    b.content_case = SANDBOX__V1__FILE__CONTENT_TEXT;
+    b.text = (char *)"hello";
+    r.sandbox_id = (char *)"sb";
+    r.files = files;
+    r.n_files = 2;
+    r.only_changed = only_changed;
+    write_files_start(&call, &r.base);
+}
+
+static void upload_ends(enum code code, const char *path)
+{
+    uploaded.op->st = STATUS_INIT;
+    if (code != CODE_OK)
+        status_set(&uploaded.op->st, code, REASON(DISK_FULL), "full");
+    for (size_t i = 0; code == CODE_OK && i < uploaded.n; i++)
+        uploaded.paths[i] = xasprintf("%s%zu", path, i);
+    uploaded.op->done(uploaded.op);
+}
+
+#define REPORT(unchanged_b)                                                                        \
+    "\x0a\x04\x0a\x02/a"                                                                           \
+    "\x0a\x06\x0a\x02/b\x10" unchanged_b
+
+static void test_plain_files_need_no_recorder(void **state)
+{
+    write_two(false, false);
+    assert_int_equal(uploaded.n, 2);
+    assert_string_equal(uploaded.files[1].path, "d/b");
+    assert_int_equal(uploaded.files[1].mode, 0700);
+    assert_null(sent.spec);
+    upload_ends(CODE_OK, "/x");
+    assert_int_equal(call.verdict.code, CODE_OK);
+    end();
+}
+
+static void test_what_is_unchanged_is_not_sent(void **state)
+{
+    Sandbox__V1__WriteFilesResponse *m;
+
+    write_two(true, false);
+    assert_null(uploaded.op);
+    assert_int_equal(sent.spec->op, RECORDER__V1__FILE_SPEC__OP__OP_CHECK);
+    assert_int_equal(sent.spec->contents[1]->size, 5);
+    assert_int_equal(sent.spec->contents[1]->sha256.len, 32);
+    answer_more(RECORDER_OK, "", REPORT("\x01"), 14);
+    assert_int_equal(uploaded.n, 1);
+    assert_string_equal(uploaded.files[0].path, "a");
+    upload_ends(CODE_OK, "/a");
+    m = sandbox__v1__write_files_response__unpack(NULL, call.reply_len, call.reply);
+    assert_string_equal(m->files[0]->path, "/a0");
+    assert_string_equal(m->files[1]->path, "/b");
+    assert_true(m->files[1]->unchanged && !m->files[0]->unchanged);
+    sandbox__v1__write_files_response__free_unpacked(m, NULL);
+    end();
+}
+
+static void test_reports_are_checked(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t len;
+    } cases[] = {
+        {"", 0},
+        {REPORT("\x01"), 6},                             /* of one file alone */
+        {"\x0a\x03\x0a\x01x\x0a\x03\x0a\x01y", 10},      /* no absolute paths */
+        {"\x0a\x04\x0a\x02/\xff\x0a\x04\x0a\x02/b", 12}, /* no UTF-8 */
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        write_two(true, false);
+        answer(RECORDER_OK, "", cases[i].bytes, cases[i].len);
+        assert_int_equal(call.verdict.code, CODE_DATA_LOSS);
+        assert_null(uploaded.op);
+        end();
+    }
+}
+
+static void test_a_precondition_that_fails_costs_no_upload(void **state)
+{
+    write_two(false, true);
+    answer(RECORDER_FILE_EXISTS, "/d/b: there", "", 0);
+    assert_int_equal(call.verdict.reason, REASON(FILE_EXISTS));
+    assert_null(uploaded.op);
+    end();
+}
+
+static void test_files_take_their_places_together(void **state)
+{
+    write_two(false, true);
+    answer_more(RECORDER_OK, "", REPORT("\x00"), 14);
+    assert_int_equal(uploaded.n, 2);
+    assert_int_equal(strncmp(uploaded.files[0].path, ".sandboxd-", 10), 0);
+    assert_int_equal(strncmp(uploaded.files[1].path, "d/.sandboxd-", 12), 0);
+    assert_int_equal(uploaded.files[1].mode, 0);
+    upload_ends(CODE_OK, "/staged");
+    assert_int_equal(sent.spec->op, RECORDER__V1__FILE_SPEC__OP__OP_COMMIT);
+    assert_false(sent.idempotent);
+    assert_string_equal(sent.spec->contents[1]->staged, "/staged1");
+    assert_string_equal(sent.spec->contents[1]->path, "d/b");
+    assert_int_equal(sent.spec->contents[1]->mode, 0700);
+    assert_true(sent.spec->contents[1]->create_only);
+    answer(RECORDER_OK, "", REPORT("\x00"), 14);
+    assert_int_equal(call.verdict.code, CODE_OK);
+    end();
+}
+
+static void test_what_came_halfway_is_thrown_away(void **state)
+{
+    for (int gone = 0; gone < 2; gone++) {
+        write_two(false, true);
+        answer_more(RECORDER_OK, "", REPORT("\x00"), 14);
+        upload_ends(gone ? CODE_CANCELLED : CODE_RESOURCE_EXHAUSTED, NULL);
+        assert_false(call.finished);
+        assert_int_equal(sent.spec->op, RECORDER__V1__FILE_SPEC__OP__OP_DISCARD);
+        assert_non_null(strstr(sent.spec->contents[0]->staged, ".sandboxd-"));
+        assert_true(sent.op->deadline_ns < INT64_MAX);
+        answer(RECORDER_INTERNAL, "", "", 0);
+        assert_int_equal(call.verdict.reason, REASON(DISK_FULL));
+        end();
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -368,6 +532,12 @@ int main(void)
         cmocka_unit_test(test_a_long_request_goes_as_a_file),
         cmocka_unit_test(test_results_are_about_what_was_asked),
         cmocka_unit_test(test_results_are_translated),
+        cmocka_unit_test(test_plain_files_need_no_recorder),
+        cmocka_unit_test(test_what_is_unchanged_is_not_sent),
+        cmocka_unit_test(test_reports_are_checked),
+        cmocka_unit_test(test_a_precondition_that_fails_costs_no_upload),
+        cmocka_unit_test(test_files_take_their_places_together),
+        cmocka_unit_test(test_what_came_halfway_is_thrown_away),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -1,4 +1,4 @@
-/* Files of a sandbox: see files.c, read_files.c and file_entries.c. */
+/* Files of a sandbox: see read_file.c, read_files.c, write_files.c, file_entries.c, file_url.c. */
 #pragma once
 
 #include "service/rpc/call.h"
@@ -11,3 +11,4 @@ void list_directory_start(struct call *c, const ProtobufCMessage *request);
 void make_directory_start(struct call *c, const ProtobufCMessage *request);
 void move_file_start(struct call *c, const ProtobufCMessage *request);
 void remove_file_start(struct call *c, const ProtobufCMessage *request);
+void create_file_url_start(struct call *c, const ProtobufCMessage *request);

@@ -49,6 +49,7 @@ const struct method methods[] = {
     {SANDBOX, "MakeDirectory", METHOD_UNARY, make_directory_start},
     {SANDBOX, "MoveFile", METHOD_UNARY, move_file_start},
     {SANDBOX, "RemoveFile", METHOD_UNARY, remove_file_start},
+    {SANDBOX, "CreateFileUrl", METHOD_UNARY, create_file_url_start},
     {SANDBOX, "RunCommand", METHOD_SERVER_STREAM, run_command_start},
     {SANDBOX, "Logs", METHOD_SERVER_STREAM, logs_start},
     {SANDBOX, "GetCommand", METHOD_UNARY, get_command_start},

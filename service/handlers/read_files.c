@@ -89,9 +89,7 @@ static void answer(struct file_call *f, ProtobufCMessage *message)
     struct status st;
 
     if (!is_whole(k, m)) {
-        status_set(&st, CODE_DATA_LOSS, SANDBOX__V1__ERROR_REASON__ERROR_REASON_JOURNAL_CORRUPT,
-                   "the recorder's answer is not about the files that were asked for: it was "
-                   "changed from inside the sandbox");
+        file_answer_corrupt(&st);
         call_finish(f->o.call, &st);
         return;
     }

@@ -9,7 +9,7 @@ import subprocess
 import time
 
 import pytest
-from harness import programs
+from harness import programs, web
 from harness.service import Service
 
 
@@ -213,3 +213,16 @@ def test_files_are_looked_at_and_moved_about(control, sandbox):
     control("remove", "-r", sandbox, "cli")
     control("remove", sandbox, "cli", code=255)
     control("remove", "--force", sandbox, "cli")
+
+
+def test_files_are_written_with_care_and_fetched_by_url(control, sandbox):
+    control("write", "--create", sandbox, "-", "care", data=b"one")
+    control("write", "--create", sandbox, "-", "care", data=b"two", code=255)
+    (same,) = control.json("write", "--changed", sandbox, "-", "care", data=b"one")
+    assert same["files"][0]["unchanged"] is True
+    url = control("file-url", "--expire=10m", sandbox, "care").stdout.decode().strip()
+    assert web.fetch(url) == (200, b"one")
+    up = control("file-url", "--upload", sandbox, "care").stdout.decode().strip()
+    assert web.request("POST", up, body=b"two", headers={
+        "Content-Type": "application/octet-stream"}).status == 200
+    assert control("read", sandbox, "care").stdout == b"two"

@@ -187,28 +187,39 @@ static bool is_among(const struct descriptor_file *const *list, size_t n,
     return false;
 }
 
+/* Appends what the file imports, then the file: nothing imports in a circle. */
+static void add_behind_imports(const struct descriptor_file *file,
+                               const struct descriptor_file *ret[DESCRIPTORS_MAX], size_t *n)
+{
+    struct pb_reader r = pb_reader(file->data, file->len);
+    struct pb_field f;
+
+    while (pb_next(&r, &f)) {
+        const struct descriptor_file *import;
+        char *name;
+
+        if (f.number != FILE_DEPENDENCY || f.wire != PB_BYTES)
+            continue;
+        name = xstrndup((const char *)f.data, f.len);
+        import = descriptors_by_name(name);
+        free(name);
+        if (import != NULL && !is_among(ret, *n, import))
+            add_behind_imports(import, ret, n);
+    }
+    ret[(*n)++] = file; /* one of files[], each at most once: it fits */
+}
+
 size_t descriptors_with_imports(const struct descriptor_file *file,
                                 const struct descriptor_file *ret[DESCRIPTORS_MAX])
 {
     size_t n = 0;
 
-    ret[n++] = file;
-    for (size_t i = 0; i < n; i++) {
-        struct pb_reader r = pb_reader(ret[i]->data, ret[i]->len);
-        struct pb_field f;
+    add_behind_imports(file, ret, &n);
+    for (size_t i = 0; i < n / 2; i++) {
+        const struct descriptor_file *other = ret[n - 1 - i];
 
-        while (pb_next(&r, &f)) {
-            const struct descriptor_file *import;
-            char *name;
-
-            if (f.number != FILE_DEPENDENCY || f.wire != PB_BYTES)
-                continue;
-            name = xstrndup((const char *)f.data, f.len);
-            import = descriptors_by_name(name);
-            free(name);
-            if (import != NULL && !is_among(ret, n, import))
-                ret[n++] = import; /* one of files[], each at most once: it fits */
-        }
+        ret[n - 1 - i] = ret[i];
+        ret[i] = other;
     }
     return n;
 }

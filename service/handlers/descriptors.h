@@ -25,6 +25,7 @@ const struct descriptor_file *descriptors_by_name(const char *name);
  */
 const struct descriptor_file *descriptors_by_symbol(const char *symbol);
 
-/* The file, then all that it imports, directly or not. Returns how many. */
+/* The file, then all that it imports, directly or not, each before what it imports itself. Returns
+ * how many. */
 size_t descriptors_with_imports(const struct descriptor_file *file,
                                 const struct descriptor_file *ret[DESCRIPTORS_MAX]);

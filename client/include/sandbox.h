@@ -225,6 +225,9 @@ bool sandbox_get_capabilities(struct sandbox_client *client,
                               Sandbox__V1__GetCapabilitiesResponse **ret,
                               struct sandbox_error *err);
 
+bool sandbox_list_ports(struct sandbox_client *client, const Sandbox__V1__ListPortsRequest *request,
+                        Sandbox__V1__ListPortsResponse **ret, struct sandbox_error *err);
+
 bool sandbox_get_url(struct sandbox_client *client,
                      const Sandbox__V1__GetSandboxUrlRequest *request,
                      Sandbox__V1__GetSandboxUrlResponse **ret, struct sandbox_error *err);

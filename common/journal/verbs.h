@@ -65,6 +65,9 @@
  *   file --request=BASE64 | --spec=FILE
  *                           does what a FileSpec says (proto/recorder/v1) and prints the response
  *                           message of its RPC (StatFileResponse …), unframed
+ *   ports [--port=N --timeout-ms=N]
+ *                           prints a sandbox.v1.ListPortsResponse, unframed; with --port only when
+ *                           something listens there, or the time is over
  *   version                 prints the version and the journal format version
  *
  * Every verb that fails writes one sentence in UTF-8 to stderr.

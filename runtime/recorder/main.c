@@ -12,6 +12,7 @@
 #include "runtime/recorder/file.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/follower.h"
+#include "runtime/recorder/ports.h"
 #include "runtime/recorder/request.h"
 #include "runtime/recorder/retention.h"
 #include "runtime/recorder/show.h"
@@ -199,6 +200,13 @@ static bool do_prune(const struct state *s, const struct request *r, struct stat
     return true;
 }
 
+static bool do_ports(const struct state *s, const struct request *r, struct status *st)
+{
+    if (r->port < 0 || r->port > UINT16_MAX)
+        return fault(st, RECORDER_USAGE, "--port=N is from 1 to 65535");
+    return ports_list(s, (uint16_t)r->port, r->timeout_ms, st);
+}
+
 static bool do_setup(const struct state *s, const struct request *r, struct status *st)
 {
     if (r->default_user == NULL && r->default_cwd == NULL)
@@ -246,6 +254,7 @@ static const struct verb verbs[] = {
     {"wait", do_wait, NEEDS_ID},
     {"prune", do_prune, 0},
     {"file", file_verb, 0},
+    {"ports", do_ports, 0},
     {"version", do_version, NEEDS_NO_STATE},
 };
 
@@ -264,6 +273,7 @@ static const char MORE[] =
     "  wait     wait for the end of --id, then show it\n"
     "  prune    remove the output of closed commands, the oldest first\n"
     "  file     do what --request or --spec says to files, and print the answer\n"
+    "  ports    print what listens, as a sandbox.v1.ListPortsResponse\n"
     "  version  print the version, and that of the journal\n";
 
 static bool check_needs(const struct verb *v, const struct request *r, struct status *st)
@@ -353,6 +363,8 @@ int main(int argc, char **argv)
          "Who gets the signal: process, group or tree."},
         {"cols", 0, NULL, OPTION_INT, &r.cols, "N", "Columns of the terminal."},
         {"rows", 0, NULL, OPTION_INT, &r.rows, "N", "Rows of the terminal."},
+        {"port", 0, NULL, OPTION_INT, &r.port, "N",
+         "Waits until something listens on this port, for ports."},
         {"seq", 0, NULL, OPTION_INT, &r.seq, "SEQ", "The event to acknowledge."},
         {"after", 0, NULL, OPTION_STRING, &r.after, "TOKEN",
          "The last command seen: its start time in ns, a colon, its id."},

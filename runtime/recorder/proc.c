@@ -99,6 +99,16 @@ static void mark_below(struct table *t, pid_t root)
     }
 }
 
+bool proc_ties(pid_t pid, struct proc_ties *ret)
+{
+    struct process p;
+
+    if (!read_process(pid, &p))
+        return false;
+    *ret = (struct proc_ties){.parent = p.parent, .session = p.session};
+    return true;
+}
+
 uint64_t proc_start_ticks(pid_t pid)
 {
     struct process p;

@@ -5,6 +5,13 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+/* Whom a process came from, and with whom it is. False: there is none. */
+struct proc_ties {
+    pid_t parent, session;
+};
+
+bool proc_ties(pid_t pid, struct proc_ties *ret);
+
 /* When a process started, in ticks since boot; 0 when there is none. */
 uint64_t proc_start_ticks(pid_t pid);
 void proc_boot_id(char *to, size_t size);

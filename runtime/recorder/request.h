@@ -10,7 +10,7 @@ struct request {
     const char *state, *spec, *id, *sandbox, *until, *target, *after, *streams;
     const char *default_user, *default_cwd, *request;
     struct option_strings states, labels;
-    int64_t from, seq, signal, limit, cols, rows, timeout_ms;
+    int64_t from, seq, signal, limit, cols, rows, timeout_ms, port;
     int64_t tail_events, tail_lines, tail_bytes; /* -1: not asked for */
     int64_t since_ns, before_ns, limit_bytes;
     int64_t max_commands, max_bytes, max_age_ms;

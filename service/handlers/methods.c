@@ -13,6 +13,7 @@
 #include "service/handlers/fork.h"
 #include "service/handlers/health.h"
 #include "service/handlers/lifecycle.h"
+#include "service/handlers/ports.h"
 #include "service/handlers/purge.h"
 #include "service/handlers/reflection.h"
 #include "service/handlers/sandboxes.h"
@@ -41,6 +42,7 @@ const struct method methods[] = {
     {SANDBOX, "ForkSandbox", METHOD_UNARY, fork_sandbox_start, .creates = true},
     {SANDBOX, "GetCapabilities", METHOD_UNARY, get_capabilities_start},
     {SANDBOX, "GetSandboxUrl", METHOD_UNARY, get_sandbox_url_start},
+    {SANDBOX, "ListPorts", METHOD_UNARY, list_ports_start},
     {SANDBOX, "WriteFiles", METHOD_UNARY, write_files_start},
     {SANDBOX, "ReadFile", METHOD_UNARY, read_file_start},
     {SANDBOX, "ReadFiles", METHOD_UNARY, read_files_start},

@@ -1,7 +1,7 @@
 /*
- * CreateSandbox, GetSandbox, ListSandboxes, DeleteSandbox and GetSandboxUrl: the
- * request is checked, copied into what the adapter wants (it may be unpacked memory that is gone by
- * the time the answer comes), and the answer is turned into a message. On the call's worker.
+ * CreateSandbox, GetSandbox, ListSandboxes and DeleteSandbox: the request is checked, copied into
+ * what the adapter wants (it may be unpacked memory that is gone by the time the answer comes), and
+ * the answer is turned into a message. On the call's worker.
  */
 #include "service/handlers/sandboxes.h"
 
@@ -258,63 +258,4 @@ void list_sandboxes_start(struct call *c, const ProtobufCMessage *message)
     }
     operation_begin(&k->o, c);
     e2b_list(operation_e2b(&k->o), &k->o.op, &k->args, &k->list);
-}
-
-/* --- GetSandboxUrl --- */
-
-struct port_url {
-    struct operation o;
-    char sandbox_id[VALIDATE_ID_MAX + 1];
-    char *url, *host, *token; /* owned */
-};
-
-static void port_url_release(struct operation *o)
-{
-    struct port_url *k = container_of(o, struct port_url, o);
-
-    free(k->url);
-    free(k->host);
-    free(k->token);
-    free(k);
-}
-
-static void port_url_answer(struct operation *o)
-{
-    struct port_url *k = container_of(o, struct port_url, o);
-    Sandbox__V1__GetSandboxUrlResponse m = SANDBOX__V1__GET_SANDBOX_URL_RESPONSE__INIT;
-    Sandbox__V1__GetSandboxUrlResponse__HeadersEntry header =
-        SANDBOX__V1__GET_SANDBOX_URL_RESPONSE__HEADERS_ENTRY__INIT;
-    Sandbox__V1__GetSandboxUrlResponse__HeadersEntry *headers[] = {&header};
-    char name[] = "e2b-traffic-access-token";
-
-    m.url = k->url;
-    m.host = k->host;
-    if (k->token != NULL) {
-        header.key = name;
-        header.value = k->token;
-        m.headers = headers;
-        m.n_headers = 1;
-    }
-    call_reply(o->call, &m.base);
-}
-
-void get_sandbox_url_start(struct call *c, const ProtobufCMessage *message)
-{
-    const Sandbox__V1__GetSandboxUrlRequest *r = (const Sandbox__V1__GetSandboxUrlRequest *)message;
-    struct status st = STATUS_INIT;
-    struct port_url *k;
-
-    if (!validate_id("sandbox_id", r->sandbox_id, &st) ||
-        ((r->port < 1 || r->port > 65535) &&
-         !status_bad_field(&st, INVALID_FIELD, "port", "port must be from 1 to 65535"))) {
-        refuse(c, &st);
-        return;
-    }
-    k = xcalloc(1, sizeof(*k));
-    k->o.answer = port_url_answer;
-    k->o.release = port_url_release;
-    snprintf(k->sandbox_id, sizeof(k->sandbox_id), "%s", r->sandbox_id);
-    operation_begin(&k->o, c);
-    e2b_port_url(operation_e2b(&k->o), &k->o.op, k->sandbox_id, r->port, &k->url, &k->host,
-                 &k->token);
 }

@@ -8,4 +8,3 @@ void create_sandbox_start(struct call *c, const ProtobufCMessage *request);
 void get_sandbox_start(struct call *c, const ProtobufCMessage *request);
 void list_sandboxes_start(struct call *c, const ProtobufCMessage *request);
 void delete_sandbox_start(struct call *c, const ProtobufCMessage *request);
-void get_sandbox_url_start(struct call *c, const ProtobufCMessage *request);

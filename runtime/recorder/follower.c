@@ -254,14 +254,13 @@ static void find_start(struct follower *f, const struct meta *m)
     struct tail_place place = {.first_seq = 1};
 
     if (o->tail != TAIL_NONE)
-        tail_find(f->dir, &tail, &place);
+        segments_tail(f->dir, &tail, &place);
     view_init(&f->view, &o->view, place.first_seq > o->from ? place.first_seq : o->from, m->format);
     if (o->tail != TAIL_NONE)
         f->view.tail = place;
     f->view.told = o->from - 1;
     reader_init(&f->reader, f->dir, f->view.from, m->start_ns);
-    if (f->reader.fd >= 0)
-        view_look_back(&f->view, f->dir, &f->reader.list, f->reader.start_index);
+    reader_look_back(&f->reader, &f->view);
 }
 
 /* Tells the reader that there is no more, and so that nothing was cut off. */

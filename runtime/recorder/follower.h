@@ -2,7 +2,7 @@
 #pragma once
 
 #include "common/base/status.h"
-#include "runtime/recorder/view.h"
+#include "common/journal/view.h"
 
 #include <stdint.h>
 

@@ -5,11 +5,11 @@
 #include "runtime/recorder/lost.h"
 
 #include "common/base/cleanup.h"
+#include "common/journal/text.h"
 #include "runtime/recorder/claim.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/journal_file.h"
 #include "runtime/recorder/proc.h"
-#include "runtime/recorder/text.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -78,10 +78,12 @@ static void kill_rest(int dir)
 static void end_lines(struct journal_file *j)
 {
     AUTO(segments_deinit) struct segments s = {0};
+    struct segment_parts parts;
     struct text text = {0};
 
     segments_list(j->dir, &s);
-    text_look_back(&text, j->dir, &s, s.n);
+    segment_parts_init(&parts, j->dir, &s);
+    text_look_back(&text, &parts.parts, s.n);
     for (int i = 0; i < TEXT_STREAMS; i++) {
         const struct utf8_tail *tail = &text.streams[i].tail;
 

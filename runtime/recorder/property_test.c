@@ -13,10 +13,10 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
+#include "common/journal/view.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/journal_file.h"
 #include "runtime/recorder/reader.h"
-#include "runtime/recorder/view.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -289,8 +289,7 @@ static void view_from(const struct model *m, const struct view_options *o, uint6
 
     reader_init(&r, m->dir, from, 0);
     view_init(&v, o, from, META_FORMAT);
-    if (r.fd >= 0)
-        view_look_back(&v, m->dir, &r.list, r.start_index);
+    reader_look_back(&r, &v);
     while (reader_next(&r, true, &e) == READER_EVENT)
         assert_true(view_take(&v, &e, r.frame, r.frame_len, to));
     view_deinit(&v);
@@ -369,7 +368,7 @@ static void check_tail(const struct model *m)
     const uint64_t oldest = m->journal.segments.list[0].first_seq;
     uint64_t left = o.amount, seq = m->n;
 
-    tail_find(m->dir, &o, &place);
+    segments_tail(m->dir, &o, &place);
     for (; seq >= oldest && left > 0; seq--) {
         const struct event *e = event_of(m, seq);
         bool output = e->kind >= JOURNAL_STDOUT && e->kind <= JOURNAL_TERMINAL;
@@ -386,7 +385,7 @@ static void check_tail(const struct model *m)
     else
         assert_in_range(place.first_seq, oldest, seq + 1);
     o = (struct tail_options){.unit = TAIL_EVENTS, .amount = 1 + chance(m->n + 5)};
-    tail_find(m->dir, &o, &place);
+    segments_tail(m->dir, &o, &place);
     assert_int_equal(place.first_seq, m->n + 1 - oldest > o.amount ? m->n + 1 - o.amount : oldest);
 }
 

@@ -185,6 +185,16 @@ void reader_deinit(struct reader *r)
     segments_deinit(&r->list);
 }
 
+void reader_look_back(const struct reader *r, struct view *v)
+{
+    struct segment_parts p;
+
+    if (r->fd < 0)
+        return;
+    segment_parts_init(&p, r->dir, &r->list);
+    view_look_back(v, &p.parts, r->start_index);
+}
+
 /* --- reading --- */
 
 static enum reader_step take(struct reader *r, struct journal_event *e)

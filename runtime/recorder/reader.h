@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include "common/journal/view.h"
 #include "runtime/recorder/segments.h"
 
 enum { READER_MADE_MAX = 4 };
@@ -56,6 +57,9 @@ enum reader_step reader_next(struct reader *r, bool suspect, struct journal_even
 
 /* The same, of what was read already: NOTHING when reader_next() would have to read. */
 enum reader_step reader_buffered(struct reader *r, struct journal_event *ret);
+
+/* Tells a view what of earlier events still matters where reading starts. */
+void reader_look_back(const struct reader *r, struct view *v);
 
 /* Everything that was recorded when it began was read. */
 bool reader_is_past_start(const struct reader *r);

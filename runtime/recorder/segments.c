@@ -1,6 +1,8 @@
 /* See segments.h. Used by the writer, the followers and everybody who looks at a journal. */
 #include "runtime/recorder/segments.h"
 
+#include "common/base/cleanup.h"
+#include "common/base/list.h"
 #include "common/base/mem.h"
 #include "runtime/recorder/files.h"
 
@@ -139,14 +141,52 @@ enum journal_result segment_walk_next(struct segment_walk *w, struct journal_eve
     return result;
 }
 
-bool event_is_output(const struct journal_event *e)
+/* --- as parts --- */
+
+static bool open_part(struct parts *parts, size_t i)
 {
-    return e->kind == JOURNAL_STDOUT || e->kind == JOURNAL_STDERR || e->kind == JOURNAL_TERMINAL;
+    struct segment_parts *p = container_of(parts, struct segment_parts, parts);
+
+    p->fd = segment_open(p->dir, &parts->list[i], O_RDONLY);
+    if (p->fd < 0)
+        return false;
+    segment_walk_init(&p->walk, p->fd, 0);
+    return true;
 }
 
-uint64_t event_bytes(const struct journal_event *e)
+static bool next_of_part(struct parts *parts, struct journal_event *ret)
 {
-    if (e->kind == JOURNAL_DROPPED)
-        return e->dropped_bytes;
-    return event_is_output(e) ? e->data_len : 0;
+    struct segment_parts *p = container_of(parts, struct segment_parts, parts);
+
+    return segment_walk_next(&p->walk, ret) == JOURNAL_FRAME;
+}
+
+static void close_part(struct parts *parts)
+{
+    struct segment_parts *p = container_of(parts, struct segment_parts, parts);
+
+    segment_walk_deinit(&p->walk);
+    close(p->fd);
+}
+
+void segment_parts_init(struct segment_parts *p, int dir, const struct segments *s)
+{
+    *p = (struct segment_parts){
+        .parts = {.list = s->list,
+                  .n = s->n,
+                  .open = open_part,
+                  .next = next_of_part,
+                  .close = close_part},
+        .dir = dir,
+    };
+}
+
+void segments_tail(int dir, const struct tail_options *o, struct tail_place *ret)
+{
+    AUTO(segments_deinit) struct segments list = {0};
+    struct segment_parts p;
+
+    segments_list(dir, &list);
+    segment_parts_init(&p, dir, &list);
+    tail_find(&p.parts, o, ret);
 }

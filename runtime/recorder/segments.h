@@ -7,16 +7,8 @@
 #pragma once
 
 #include "common/base/status.h"
-#include "common/journal/journal.h"
-
-#include <stddef.h>
-#include <stdint.h>
-
-struct segment {
-    uint64_t first_seq;
-    uint64_t bytes_before;
-    uint64_t size;
-};
+#include "common/journal/parts.h"
+#include "common/journal/tail.h"
 
 struct segments {
     struct segment *list; /* owned; oldest first */
@@ -56,6 +48,17 @@ enum journal_result segment_walk_next(struct segment_walk *w, struct journal_eve
 /* The same, of what was read already: PARTIAL when the next call would have to read. */
 enum journal_result segment_walk_buffered(struct segment_walk *w, struct journal_event *ret);
 
-/* Bytes of the command's output in an event: those it stands for, when it is a Dropped. */
-uint64_t event_bytes(const struct journal_event *e);
-bool event_is_output(const struct journal_event *e);
+/* The segments of a directory, for what goes over the parts of a journal (common/journal/parts.h).
+ */
+struct segment_parts {
+    struct parts parts;
+    int dir; /* borrowed */
+    int fd;
+    struct segment_walk walk;
+};
+
+/* s: borrowed. */
+void segment_parts_init(struct segment_parts *p, int dir, const struct segments *s);
+
+/* Where the end starts of what is there now. */
+void segments_tail(int dir, const struct tail_options *o, struct tail_place *ret);

@@ -3,8 +3,8 @@
 
 #include "common/base/buf.h"
 #include "common/base/status.h"
+#include "common/journal/view.h"
 #include "runtime/recorder/state.h"
-#include "runtime/recorder/view.h"
 
 struct watch_options {
     struct view_options view; /* its limit is of all commands together */

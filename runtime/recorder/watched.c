@@ -175,8 +175,7 @@ bool watched_open(struct watched_set *s, struct watched *w)
     w->starved = w->final = w->waiting = false;
     view_init(&w->view, s->view, w->last_seq + 1, w->format);
     reader_init(&w->reader, w->dir, w->last_seq + 1, w->start_ns);
-    if (w->reader.fd >= 0)
-        view_look_back(&w->view, w->dir, &w->reader.list, w->reader.start_index);
+    reader_look_back(&w->reader, &w->view);
     return true;
 }
 

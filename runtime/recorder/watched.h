@@ -6,9 +6,9 @@
 
 #include "common/base/buf.h"
 #include "common/base/list.h"
+#include "common/journal/view.h"
 #include "runtime/recorder/reader.h"
 #include "runtime/recorder/state.h"
-#include "runtime/recorder/view.h"
 
 struct watched {
     struct list link;

@@ -4,12 +4,12 @@
  * given, and a record that does not hold together is noticed or shown, never trusted.
  */
 #include "common/base/cleanup.h"
+#include "common/journal/view.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/gone.h"
 #include "runtime/recorder/journal_file.h"
 #include "runtime/recorder/reader.h"
 #include "runtime/recorder/spec.h"
-#include "runtime/recorder/view.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -67,8 +67,7 @@ static void read_journal(uint64_t from, const struct view_options *o)
 
     reader_init(&r, scratch(), from, 0);
     view_init(&v, o, from, META_FORMAT);
-    if (r.fd >= 0)
-        view_look_back(&v, scratch(), &r.list, r.start_index);
+    reader_look_back(&r, &v);
     while (n++ < 100000 && reader_next(&r, true, &e) == READER_EVENT) {
         require(e.seq > last);
         last = e.seq;
@@ -91,10 +90,10 @@ static void read_all(void)
     read_journal(1, &plain);
     read_journal(3, &text);
     for (int unit = TAIL_EVENTS; unit <= TAIL_BYTES; unit++)
-        tail_find(scratch(),
-                  &(struct tail_options){
-                      .unit = (enum tail_unit)unit, .amount = 3, .streams = TAIL_ALL_STREAMS},
-                  &place);
+        segments_tail(scratch(),
+                      &(struct tail_options){
+                          .unit = (enum tail_unit)unit, .amount = 3, .streams = TAIL_ALL_STREAMS},
+                      &place);
     gone_bytes_before(scratch(), 7, &bytes);
 }
 

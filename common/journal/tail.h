@@ -4,7 +4,7 @@
  */
 #pragma once
 
-#include "runtime/recorder/segments.h"
+#include "common/journal/parts.h"
 
 enum { TAIL_STREAMS = 3, TAIL_ALL_STREAMS = 7 };
 
@@ -24,4 +24,4 @@ struct tail_place {
     uint64_t begin[TAIL_STREAMS]; /* output before these offsets is not */
 };
 
-void tail_find(int dir, const struct tail_options *o, struct tail_place *ret);
+void tail_find(struct parts *p, const struct tail_options *o, struct tail_place *ret);

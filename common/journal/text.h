@@ -7,9 +7,8 @@
 #pragma once
 
 #include "common/base/utf8.h"
-#include "common/journal/journal.h"
-#include "runtime/recorder/lines.h"
-#include "runtime/recorder/segments.h"
+#include "common/journal/lines.h"
+#include "common/journal/parts.h"
 
 enum {
     TEXT_TAIL = UTF8_TAIL,
@@ -38,5 +37,5 @@ void text_skip(struct text *t, const struct journal_event *e, bool last);
  */
 size_t text_encode(struct text *t, const struct journal_event *e, bool last, uint8_t *to);
 
-/* Finds the tails as they were where segment i starts. */
-void text_look_back(struct text *t, int dir, const struct segments *s, size_t i);
+/* Finds the tails as they were where part i starts. */
+void text_look_back(struct text *t, struct parts *p, size_t i);

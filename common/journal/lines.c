@@ -1,10 +1,6 @@
-/* See lines.h. Used by the followers. */
-#include "runtime/recorder/lines.h"
+/* See lines.h. Used by the followers, and by readers of an archive. */
+#include "common/journal/lines.h"
 
-#include "common/base/cleanup.h"
-#include "common/base/mem.h"
-
-#include <fcntl.h>
 #include <string.h>
 
 static struct line_stream *stream_of(struct lines *l, const struct journal_event *e)
@@ -98,15 +94,13 @@ struct look_back {
     bool seen[LINE_STREAMS];
 };
 
-/* Looks for where the last lines of the streams start, in one segment. */
-static void look_into(struct look_back *b, int fd)
+/* Looks for where the last lines of the streams start, in one part, which is open. */
+static void look_into(struct look_back *b, struct parts *p)
 {
     struct look_back own = {.seen = {false}};
-    struct segment_walk w;
     struct journal_event e;
 
-    segment_walk_init(&w, fd, 0);
-    while (segment_walk_next(&w, &e) == JOURNAL_FRAME) {
+    while (p->next(p, &e)) {
         int i = (int)e.kind - JOURNAL_STDOUT;
 
         if (e.kind == JOURNAL_DROPPED)
@@ -119,7 +113,6 @@ static void look_into(struct look_back *b, int fd)
         own.bytes[i] += e.data_len;
         own.anchored[i] |= e.data_len == 0 || memrchr(e.data, '\n', e.data_len) != NULL;
     }
-    segment_walk_deinit(&w);
     for (int i = 0; i < LINE_STREAMS; i++) {
         b->anchored[i] |= own.anchored[i];
         b->bytes[i] += own.bytes[i];
@@ -143,39 +136,35 @@ static bool is_enough(const struct look_back *b, const struct segment *s)
     return enough;
 }
 
-static void skip_segment(struct lines *l, int dir, const struct segment *s)
+static void skip_part(struct lines *l, struct parts *p, size_t i)
 {
-    AUTO_CLOSE int fd = segment_open(dir, s, O_RDONLY);
-    struct segment_walk w;
     struct journal_event e;
 
-    if (fd < 0)
+    if (!p->open(p, i))
         return;
-    segment_walk_init(&w, fd, 0);
-    while (segment_walk_next(&w, &e) == JOURNAL_FRAME) {
+    while (p->next(p, &e)) {
         if (e.kind == JOURNAL_DROPPED)
             lines_give_up(l);
         if (event_is_output(&e))
             lines_skip(l, &e);
     }
-    segment_walk_deinit(&w);
+    p->close(p);
 }
 
-void lines_look_back(struct lines *l, int dir, const struct segments *s, size_t i)
+void lines_look_back(struct lines *l, struct parts *p, size_t i)
 {
     struct look_back b = {.seen = {false}};
     size_t first = i;
 
     while (first > 0) {
-        AUTO_CLOSE int fd = segment_open(dir, &s->list[first - 1], O_RDONLY);
-
-        if (fd < 0)
+        if (!p->open(p, first - 1))
             break;
         first--;
-        look_into(&b, fd);
-        if (is_enough(&b, &s->list[first]))
+        look_into(&b, p);
+        p->close(p);
+        if (is_enough(&b, &p->list[first]))
             break;
     }
     for (; first < i; first++)
-        skip_segment(l, dir, &s->list[first]);
+        skip_part(l, p, first);
 }

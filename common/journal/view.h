@@ -5,9 +5,9 @@
 #pragma once
 
 #include "common/base/buf.h"
-#include "runtime/recorder/lines.h"
-#include "runtime/recorder/tail.h"
-#include "runtime/recorder/text.h"
+#include "common/journal/lines.h"
+#include "common/journal/tail.h"
+#include "common/journal/text.h"
 
 struct view_options {
     bool text, lines;
@@ -33,8 +33,8 @@ struct view {
 void view_init(struct view *v, const struct view_options *o, uint64_t from, uint32_t format);
 void view_deinit(struct view *v);
 
-/* Finds what of earlier events still matters where segment i starts. */
-void view_look_back(struct view *v, int dir, const struct segments *s, size_t i);
+/* Finds what of earlier events still matters where part i starts. */
+void view_look_back(struct view *v, struct parts *p, size_t i);
 
 /* Whether events go out as they are recorded, from `from` on. */
 bool view_is_plain(const struct view *v);

@@ -5,7 +5,7 @@
 
 #include <cmocka.h>
 
-#include "runtime/recorder/text.h"
+#include "common/journal/text.h"
 
 #include <stdlib.h>
 #include <string.h>

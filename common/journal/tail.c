@@ -1,16 +1,13 @@
 /*
- * See tail.h. Two passes: backwards over segments, counting, until there is more than is wanted;
+ * See tail.h. Two passes: backwards over parts, counting, until there is more than is wanted;
  * then forwards over those, leaving out what is too much. A line ends at its newline; the last line
  * of a stream, if unfinished, ends with the stream's last event.
  */
-#include "runtime/recorder/tail.h"
+#include "common/journal/tail.h"
 
-#include "common/base/cleanup.h"
-
-#include <fcntl.h>
 #include <string.h>
 
-/* One stream, on the way from the oldest counted segment to the place. */
+/* One stream, on the way from the oldest counted part to the place. */
 struct stream_place {
     uint64_t end;      /* offset behind what was seen */
     uint64_t line_seq; /* the event in which the present line began; 0: it did not yet */
@@ -24,7 +21,7 @@ struct search {
     struct stream_place streams[TAIL_STREAMS];
     uint64_t units;    /* counted */
     uint64_t left;     /* to leave out */
-    uint64_t last_seq; /* of the newest segment */
+    uint64_t last_seq; /* of the newest part */
 };
 
 static int stream_of(const struct journal_event *e)
@@ -62,14 +59,12 @@ static uint64_t units_of(const struct search *s, const struct journal_event *e)
     return s->o->unit == TAIL_LINES ? count_newlines(e->data, e->data_len) : 1;
 }
 
-static void count_segment(struct search *s, int fd, bool newest)
+static void count_part(struct search *s, struct parts *p, bool newest)
 {
     bool seen[TAIL_STREAMS] = {false};
-    struct segment_walk w;
     struct journal_event e;
 
-    segment_walk_init(&w, fd, 0);
-    while (segment_walk_next(&w, &e) == JOURNAL_FRAME) {
+    while (p->next(p, &e)) {
         if (newest)
             s->last_seq = e.seq;
         if (!counts(s, &e))
@@ -78,19 +73,18 @@ static void count_segment(struct search *s, int fd, bool newest)
         if (!event_is_output(&e) || e.data_len == 0)
             continue;
 
-        struct stream_place *p = &s->streams[stream_of(&e)];
+        struct stream_place *place = &s->streams[stream_of(&e)];
 
         seen[stream_of(&e)] = true;
-        if (!p->seen)
-            p->unfinished_seq = e.data[e.data_len - 1] != '\n' ? e.seq : 0;
+        if (!place->seen)
+            place->unfinished_seq = e.data[e.data_len - 1] != '\n' ? e.seq : 0;
     }
-    segment_walk_deinit(&w);
     for (int i = 0; i < TAIL_STREAMS; i++) {
-        struct stream_place *p = &s->streams[i];
+        struct stream_place *place = &s->streams[i];
 
-        if (seen[i] && !p->seen && p->unfinished_seq != 0 && s->o->unit == TAIL_LINES)
+        if (seen[i] && !place->seen && place->unfinished_seq != 0 && s->o->unit == TAIL_LINES)
             s->units++;
-        p->seen |= seen[i];
+        place->seen |= seen[i];
     }
 }
 
@@ -167,46 +161,39 @@ static bool leave_out_event(struct search *s, const struct journal_event *e, str
     return found;
 }
 
-static bool leave_out_segment(struct search *s, int fd, struct tail_place *ret)
+static bool leave_out_part(struct search *s, struct parts *p, size_t i, struct tail_place *ret)
 {
-    struct segment_walk w;
     struct journal_event e;
     bool found = false;
 
-    segment_walk_init(&w, fd, 0);
-    while (!found && segment_walk_next(&w, &e) == JOURNAL_FRAME)
+    if (!p->open(p, i))
+        return false;
+    while (!found && p->next(p, &e))
         found = counts(s, &e) && leave_out_event(s, &e, ret);
-    segment_walk_deinit(&w);
+    p->close(p);
     return found;
 }
 
-void tail_find(int dir, const struct tail_options *o, struct tail_place *ret)
+void tail_find(struct parts *p, const struct tail_options *o, struct tail_place *ret)
 {
-    AUTO(segments_deinit) struct segments list = {0};
     struct search s = {.o = o};
-    size_t first;
+    size_t first = p->n;
 
-    segments_list(dir, &list);
-    first = list.n;
-    if (list.n > 0)
-        s.last_seq = list.list[list.n - 1].first_seq - 1;
+    if (p->n > 0)
+        s.last_seq = p->list[p->n - 1].first_seq - 1;
     while (first > 0 && s.units <= o->amount) {
-        AUTO_CLOSE int fd = segment_open(dir, &list.list[first - 1], O_RDONLY);
-
-        if (fd < 0)
+        if (!p->open(p, first - 1))
             break; /* dropped meanwhile, and so are those before it */
-        count_segment(&s, fd, first == list.n);
+        count_part(&s, p, first == p->n);
+        p->close(p);
         first--;
     }
     *ret = (struct tail_place){.first_seq = s.last_seq + 1, .whole_seq = s.last_seq + 1};
-    if (o->amount == 0 || first == list.n)
+    if (o->amount == 0 || first == p->n)
         return;
-    ret->first_seq = ret->whole_seq = list.list[first].first_seq;
+    ret->first_seq = ret->whole_seq = p->list[first].first_seq;
     s.left = s.units > o->amount ? s.units - o->amount : 0;
-    for (; first < list.n && s.left > 0; first++) {
-        AUTO_CLOSE int fd = segment_open(dir, &list.list[first], O_RDONLY);
-
-        if (fd >= 0 && leave_out_segment(&s, fd, ret))
+    for (; first < p->n && s.left > 0; first++)
+        if (leave_out_part(&s, p, first, ret))
             return;
-    }
 }

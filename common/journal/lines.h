@@ -7,7 +7,7 @@
  */
 #pragma once
 
-#include "runtime/recorder/segments.h"
+#include "common/journal/parts.h"
 
 enum { LINE_MAX_BYTES = 16 * 1024, LINE_STREAMS = 3 };
 
@@ -36,5 +36,5 @@ bool lines_take(struct lines *l, struct journal_event *e);
 /* Output was dropped here: what is held cannot be completed. Returns how many bytes that were. */
 uint64_t lines_give_up(struct lines *l);
 
-/* Finds what is held where segment i starts. */
-void lines_look_back(struct lines *l, int dir, const struct segments *s, size_t i);
+/* Finds what is held where part i starts. */
+void lines_look_back(struct lines *l, struct parts *p, size_t i);

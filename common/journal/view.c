@@ -1,5 +1,8 @@
-/* See view.h. Used by the followers of one command and of all; pure but for looking back. */
-#include "runtime/recorder/view.h"
+/*
+ * See view.h. Used by the followers of one command and of all, and by readers of an archive; pure
+ * but for looking back.
+ */
+#include "common/journal/view.h"
 
 #include "common/base/mem.h"
 #include "common/journal/pb.h"
@@ -38,12 +41,12 @@ static void align_text(struct view *v)
     }
 }
 
-void view_look_back(struct view *v, int dir, const struct segments *s, size_t i)
+void view_look_back(struct view *v, struct parts *p, size_t i)
 {
     if (v->o->text)
-        text_look_back(&v->text, dir, s, i);
+        text_look_back(&v->text, p, i);
     if (v->lines != NULL)
-        lines_look_back(v->lines, dir, s, i);
+        lines_look_back(v->lines, p, i);
     if (v->o->text && v->lines != NULL)
         align_text(v);
 }

@@ -1,10 +1,8 @@
-/* See text.h. Used by the follower. */
-#include "runtime/recorder/text.h"
+/* See text.h. Used by the followers, and by readers of an archive. */
+#include "common/journal/text.h"
 
-#include "common/base/cleanup.h"
 #include "common/base/utf8.h"
 
-#include <fcntl.h>
 #include <string.h>
 
 static struct text_stream *stream_of(struct text *t, enum journal_kind kind)
@@ -57,7 +55,7 @@ static size_t convert(const uint8_t *in, size_t len, bool last, const char *bad,
 
 size_t text_encode(struct text *t, const struct journal_event *e, bool last, uint8_t *to)
 {
-    static uint8_t in[TEXT_TAIL + TEXT_EVENT_MAX], out[3 * sizeof(in)];
+    uint8_t in[TEXT_TAIL + TEXT_EVENT_MAX], out[3 * sizeof(in)];
     struct text_stream *s = stream_of(t, e->kind);
     size_t cut, len;
 
@@ -86,8 +84,8 @@ struct look_back {
                                  matter */
 };
 
-/* Puts the tails of one segment in front of what is known from the ones behind it. */
-static void prepend(struct look_back *l, struct text *segment, const struct look_back *own)
+/* Puts the tails of one part in front of what is known from the ones behind it. */
+static void prepend(struct look_back *l, struct text *part, const struct look_back *own)
 {
     for (int i = 0; i < TEXT_STREAMS; i++) {
         struct text_stream *later = &l->streams[i];
@@ -95,11 +93,11 @@ static void prepend(struct look_back *l, struct text *segment, const struct look
         if (!own->seen[i])
             continue;
         if (!l->seen[i]) {
-            *later = segment->streams[i];
-        } else if (segment->streams[i].offset != l->begin[i]) {
+            *later = part->streams[i];
+        } else if (part->streams[i].offset != l->begin[i]) {
             l->ended[i] = true;
         } else if (!l->ended[i]) {
-            struct text_stream whole = segment->streams[i];
+            struct text_stream whole = part->streams[i];
 
             utf8_tail_push(&whole.tail, later->tail.bytes, later->tail.n);
             later->tail = whole.tail;
@@ -110,15 +108,13 @@ static void prepend(struct look_back *l, struct text *segment, const struct look
     }
 }
 
-static void look_into(struct look_back *l, int fd)
+static void look_into(struct look_back *l, struct parts *p)
 {
     struct look_back own = {.seen = {false}};
     struct text tails = {0};
-    struct segment_walk w;
     struct journal_event e;
 
-    segment_walk_init(&w, fd, 0);
-    while (segment_walk_next(&w, &e) == JOURNAL_FRAME) {
+    while (p->next(p, &e)) {
         int i = (int)e.kind - JOURNAL_STDOUT;
 
         if (!event_is_output(&e))
@@ -129,12 +125,11 @@ static void look_into(struct look_back *l, int fd)
         own.seen[i] = true;
         text_skip(&tails, &e, e.data_len == 0);
     }
-    segment_walk_deinit(&w);
     prepend(l, &tails, &own);
 }
 
 /*
- * Whether nothing before the segment matters: each stream has its tail, or nothing came before it.
+ * Whether nothing before the part matters: each stream has its tail, or nothing came before it.
  * A stream that was not seen has nothing before when the others account for all bytes.
  */
 static bool is_enough(const struct look_back *l, const struct segment *s)
@@ -153,17 +148,16 @@ static bool is_enough(const struct look_back *l, const struct segment *s)
     return enough;
 }
 
-void text_look_back(struct text *t, int dir, const struct segments *s, size_t i)
+void text_look_back(struct text *t, struct parts *p, size_t i)
 {
     struct look_back l = {.seen = {false}};
 
     while (i-- > 0) {
-        AUTO_CLOSE int fd = segment_open(dir, &s->list[i], O_RDONLY);
-
-        if (fd < 0)
+        if (!p->open(p, i))
             break;
-        look_into(&l, fd);
-        if (is_enough(&l, &s->list[i]))
+        look_into(&l, p);
+        p->close(p);
+        if (is_enough(&l, &p->list[i]))
             break;
     }
     memcpy(t->streams, l.streams, sizeof(t->streams));

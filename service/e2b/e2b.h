@@ -279,6 +279,15 @@ void e2b_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const ch
               const uint8_t *spec, size_t spec_len, bool idempotent, struct e2b_output *ret);
 
 /*
+ * The same for a verb that only looks, without a spec: where no command ever ran, nothing is
+ * installed, and ret->exit_code is E2B_NO_COMMANDS.
+ */
+enum { E2B_NO_COMMANDS = -1 };
+
+void e2b_look(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *const *args,
+              struct e2b_output *ret);
+
+/*
  * One follower: a verb whose stdout is read as it comes, with backpressure. op->done comes when it
  * ended: OK with *ret as e2b_verb has it (ret->out stays NULL), or a failure of the way to it;
  * bytes that arrived before can still be taken then. A follower also ends when its lease is over:

@@ -33,6 +33,9 @@ static const char install_script[] =
     "n=$((n + 1)); [ $c -eq 126 ] && [ $n -lt 20 ] || exit $c; sleep 0.05; done; "
     "mv -f \"$f\" \"$t\"";
 
+/* A recorder of another version may have run commands. */
+static const char look_script[] = "test -d \"$1/cmd\"";
+
 /* As the template's user, and where its commands start. */
 static const char ask_script[] = "id -un && pwd";
 
@@ -135,6 +138,7 @@ static void fail_or_retry(struct recorder_run *run, const struct verdict *v)
         run->has_recorder = false;
         start_deinit(&run->start);
         drop_upload(run);
+        run->looked = false;
         run->step = run->spec != NULL ? RECORDER_PROBE : RECORDER_VERB;
         next_step(run);
         return;
@@ -189,7 +193,16 @@ static void start_done(struct start *s)
         end(run, &v);
         return;
     }
-    if (missing && !run->installed && run->step != RECORDER_ASK) {
+    if (run->step == RECORDER_LOOK && code != 0) {
+        end(run, &v); /* no recorder, and nothing recorded: the exit code says so */
+        return;
+    }
+    if (run->step == RECORDER_VERB && missing && run->only_look && !run->installed &&
+        !run->looked) {
+        run->looked = true;
+        run->step = RECORDER_LOOK;
+    } else if (run->step == RECORDER_LOOK ||
+               (missing && !run->installed && run->step != RECORDER_ASK)) {
         remember(run, false);
         run->step = run->no_root ? RECORDER_UPLOAD : RECORDER_ASK;
     } else if (run->step == RECORDER_ASK && code == 0) {
@@ -310,6 +323,13 @@ static void setup(struct recorder_run *run)
     start(run, argv, run->request->e2b->config.request_timeout_ms, true);
 }
 
+static void look(struct recorder_run *run)
+{
+    const char *argv[] = {"/bin/sh", "-c", look_script, "sh", state_dir(run), NULL};
+
+    start(run, argv, run->request->e2b->config.request_timeout_ms, true);
+}
+
 static void probe(struct recorder_run *run)
 {
     AUTO_FREE char *program = program_path(run);
@@ -346,6 +366,9 @@ static void next_step(struct recorder_run *run)
     if (run->step != RECORDER_SETUP) /* which takes what the upload before it named */
         e2b_nonce(run->request->loop, run->nonce);
     switch (run->step) {
+    case RECORDER_LOOK:
+        look(run);
+        break;
     case RECORDER_PROBE:
         probe(run);
         break;

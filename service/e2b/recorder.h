@@ -17,6 +17,7 @@ struct recorder_run {
     uint8_t *spec;    /* owned; NULL: none */
     size_t spec_len;
     bool idempotent;
+    bool only_look; /* a sandbox without commands stays as it is */
     int64_t lease_ms;
     bool (*has_room)(struct recorder_run *run); /* as struct start has them */
     void (*on_stdout)(struct recorder_run *run, const uint8_t *data, size_t len);
@@ -25,6 +26,7 @@ struct recorder_run {
     void (*done)(struct recorder_run *run, const struct verdict *v);
 
     enum {
+        RECORDER_LOOK,   /* it is not there (only_look): are there commands all the same? */
         RECORDER_PROBE,  /* is it there? asked before a spec is sent where its directory may not be
                           */
         RECORDER_ASK,    /* it is not: who runs commands here, and where? */
@@ -32,7 +34,7 @@ struct recorder_run {
         RECORDER_SETUP,  /* run once, then given its right name */
         RECORDER_VERB,
     } step;
-    bool has_recorder, no_root, installed;
+    bool has_recorder, no_root, installed, looked;
     bool committed; /* output was handed on: no second try */
     struct start start;
     struct recorder_upload *upload; /* owned; NULL: none was needed yet */

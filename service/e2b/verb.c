@@ -40,6 +40,8 @@ static void done(struct recorder_run *run, const struct verdict *v)
     }
     if (v->st.code == CODE_OK && c->request.op != NULL) {
         recorder_output(run, c->ret);
+        if (run->step == RECORDER_LOOK)
+            c->ret->exit_code = E2B_NO_COMMANDS;
         c->ret->out_len = buf_len(&c->out);
         c->ret->out = (uint8_t *)buf_take_str(&c->out);
     }
@@ -68,13 +70,12 @@ static void destroy(struct request *r)
     free(c);
 }
 
-void e2b_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *const *args,
-              const uint8_t *spec, size_t spec_len, bool idempotent, struct e2b_output *ret)
+static struct collect *collect_new(const char *sandbox_id, const char *const *args,
+                                   const uint8_t *spec, size_t spec_len, struct e2b_output *ret)
 {
     struct collect *c = xcalloc(1, sizeof *c);
 
     recorder_init(&c->run, &c->request, sandbox_id, args, spec, spec_len);
-    c->run.idempotent = idempotent;
     c->run.on_stdout = on_stdout;
     c->run.restart = restart;
     c->run.done = done;
@@ -84,5 +85,23 @@ void e2b_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const ch
     c->request.start = start_verb;
     c->request.aborted = aborted;
     c->request.destroy = destroy;
+    return c;
+}
+
+void e2b_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *const *args,
+              const uint8_t *spec, size_t spec_len, bool idempotent, struct e2b_output *ret)
+{
+    struct collect *c = collect_new(sandbox_id, args, spec, spec_len, ret);
+
+    c->run.idempotent = idempotent;
+    request_submit(&c->request, e, op, sandbox_id);
+}
+
+void e2b_look(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *const *args,
+              struct e2b_output *ret)
+{
+    struct collect *c = collect_new(sandbox_id, args, NULL, 0, ret);
+
+    c->run.idempotent = c->run.only_look = true;
     request_submit(&c->request, e, op, sandbox_id);
 }

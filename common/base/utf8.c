@@ -128,3 +128,14 @@ size_t utf8_tail_cut(const struct utf8_tail *t)
     }
     return 0;
 }
+
+size_t utf8_fitting(const char *s, size_t room)
+{
+    size_t len = strnlen(s, room);
+
+    if (s[len] == '\0')
+        return len;
+    while (len > 0 && ((uint8_t)s[len] & 0xc0) == 0x80)
+        len--;
+    return len;
+}

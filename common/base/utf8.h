@@ -14,6 +14,9 @@ int utf8_sequence(const uint8_t *s, size_t len);
 
 bool utf8_is_valid(const uint8_t *s, size_t len);
 
+/* How many bytes of s fit into room without cutting a character. */
+size_t utf8_fitting(const char *s, size_t room);
+
 /* Replaces every byte that is not part of valid UTF-8 by '?', in place. */
 void utf8_sanitize(char *s);
 

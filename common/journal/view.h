@@ -29,7 +29,8 @@ struct view {
     bool over; /* limit or time: nothing more is wanted */
 };
 
-/* format: of the record. */
+/* format: of the record, as its recorder numbers them. */
+enum { VIEW_FORMAT_NOW = 2 };
 void view_init(struct view *v, const struct view_options *o, uint64_t from, uint32_t format);
 void view_deinit(struct view *v);
 

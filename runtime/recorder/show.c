@@ -6,6 +6,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
+#include "common/base/utf8.h"
 #include "common/journal/pb.h"
 #include "runtime/recorder/control.h"
 #include "runtime/recorder/fault.h"
@@ -128,23 +129,11 @@ static bool add_text(struct buf *b, uint32_t number, const char *s)
     return pb_add_bytes(b, number, s, strlen(s));
 }
 
-/* How much of s fits into room bytes without cutting a character. */
-static size_t fitting(const char *s, size_t room)
-{
-    size_t len = strnlen(s, room);
-
-    if (s[len] == '\0')
-        return len;
-    while (len > 0 && ((uint8_t)s[len] & 0xc0) == 0x80)
-        len--;
-    return len;
-}
-
 /* Adds the strings, altogether no more than room bytes of them. */
 static bool add_list(struct buf *b, uint32_t number, char *const *list, size_t room)
 {
     for (size_t i = 0; list != NULL && list[i] != NULL && room > 0; i++) {
-        size_t len = fitting(list[i], room);
+        size_t len = utf8_fitting(list[i], room);
 
         if (!pb_add_element(b, number, list[i], len))
             return false;

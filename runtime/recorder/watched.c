@@ -4,7 +4,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
-#include "common/journal/pb.h"
+#include "common/journal/cursor.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/lost.h"
 #include "runtime/recorder/meta.h"
@@ -67,56 +67,34 @@ static struct watched *add(struct watched_set *s, const char *id)
 
 /* --- the cursor --- */
 
-static bool take_entry(struct watched_set *s, const struct pb_field *entry)
+static bool take_entry(void *arg, const struct cursor_entry *e)
 {
-    struct pb_reader r = pb_reader(entry->data, entry->len);
-    char id[ID_MAX + 1] = "";
+    struct watched_set *s = arg;
     struct watched *w;
-    struct pb_field f;
-    uint64_t last_seq = 0;
-    bool closed = false;
 
-    while (pb_next(&r, &f)) {
-        if (f.number == 1 && f.wire == PB_BYTES && f.len <= ID_MAX) {
-            memcpy(id, f.data, f.len);
-            id[f.len] = '\0';
-        }
-        if (f.number == 2 && f.wire == PB_VARINT)
-            last_seq = f.value;
-        if (f.number == 3 && f.wire == PB_VARINT)
-            closed = f.value != 0;
-    }
-    if (r.malformed || !id_is_valid(id) || find(s, id) != NULL || last_seq == UINT64_MAX)
+    if (!id_is_valid(e->id) || find(s, e->id) != NULL)
         return false;
-    w = add(s, id);
-    w->last_seq = last_seq;
-    w->closed = w->done = closed;
+    w = add(s, e->id);
+    w->last_seq = e->last_seq;
+    w->closed = w->done = e->closed;
     return true;
 }
 
 bool watched_set_cursor(struct watched_set *s, const struct buf *cursor)
 {
-    struct pb_reader r = pb_reader(buf_data(cursor), buf_len(cursor));
-    struct pb_field f;
-
-    while (pb_next(&r, &f))
-        if (f.number == 1 && (f.wire != PB_BYTES || !take_entry(s, &f)))
-            return false;
-    return !r.malformed;
+    return cursor_read(buf_data(cursor), buf_len(cursor), take_entry, s);
 }
 
 void watched_add_cursor(const struct watched_set *s, struct buf *to)
 {
     LIST_FOR_EACH (node, &s->all) {
         const struct watched *w = container_of(node, struct watched, link);
-        uint8_t entry[ID_MAX + 32], *end = entry;
+        struct cursor_entry e = {.last_seq = w->last_seq, .closed = w->closed};
 
         if (w->last_seq == 0)
             continue;
-        end = pb_put_bytes(end, 1, w->id, strlen(w->id));
-        end = pb_put_uint(end, 2, w->last_seq);
-        end = pb_put_uint(end, 3, w->closed);
-        pb_add_element(to, 1, entry, (size_t)(end - entry));
+        strcpy(e.id, w->id);
+        cursor_add(to, &e);
     }
 }
 

@@ -1,0 +1,41 @@
+/* What the files below archive.h share. */
+#pragma once
+
+#include "service/archive/archive.h"
+#include "service/archive/archived.h"
+#include "service/archive/copy.h"
+#include "service/archive/jobs.h"
+#include "service/archive/read.h"
+
+#include <stdio.h>
+
+struct sweeper;
+
+struct archive {
+    struct store *store; /* owned */
+    struct e2b *e2b;     /* borrowed */
+    struct jobs reads, copies;
+    struct sweeper *sweeper; /* owned; NULL: none */
+    int64_t timeout_ms;
+};
+
+/* What an operation is about. */
+struct target {
+    char owner[RECORD_OWNER_MAX + 1];
+    char sandbox_id[RECORD_ID_MAX + 1];
+};
+
+static inline void target_init(struct target *t, const char *owner, const char *sandbox_id)
+{
+    snprintf(t->owner, sizeof(t->owner), "%s", owner);
+    snprintf(t->sandbox_id, sizeof(t->sandbox_id), "%s", sandbox_id);
+}
+
+struct archived_place target_place(const struct target *t, const struct archive *a);
+
+/* So much is read or copied already, or the pod is about to stop; always false. */
+bool archive_is_busy(struct status *st);
+
+/* Waits, on the thread of a job or the sweeper. */
+bool archive_copy_now(struct archive *a, const struct target *t, int64_t deadline_ns,
+                      const atomic_bool *stopping, struct status *st);

@@ -1,6 +1,7 @@
 /* What every handler may reach: see call_app(). Made by main; it outlives the server. */
 #pragma once
 
+struct archive;
 struct config;
 struct e2b;
 struct metrics;
@@ -9,4 +10,5 @@ struct app {
     const struct config *config; /* borrowed */
     struct e2b *e2b;             /* borrowed */
     struct metrics *metrics;     /* borrowed */
+    struct archive *archive;     /* borrowed; NULL: none is kept */
 };

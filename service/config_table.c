@@ -37,6 +37,8 @@ void config_defaults(struct config *c)
         .e2b_threads = 1,
         .lease_ms = 10 * 60 * 1000,
         .stream_buffer = 64 * 1024,
+        .archive_timeout_ms = 60 * 1000,
+        .archive_before_end_ms = 60 * 1000,
     };
 }
 
@@ -113,6 +115,21 @@ void config_table(struct config *c)
         {"max-connection-age-grace", 0, "SANDBOXD_MAX_CONNECTION_AGE_GRACE", OPTION_DURATION,
          &c->connection_age_grace_ms, "DURATION",
          "Then the calls of the old connection have so long to end."},
+
+        {"archive", 0, "SANDBOXD_ARCHIVE", OPTION_STRING, &c->archive, "PLACE",
+         "Keep what commands wrote when their sandbox is deleted or its time is over: in this "
+         "directory, which all pods must share. See docs/archive.md.",
+         .by_default = "nothing is kept", .section = "Archive"},
+        {"archive-timeout", 0, "SANDBOXD_ARCHIVE_TIMEOUT", OPTION_DURATION, &c->archive_timeout_ms,
+         "DURATION",
+         "How long copying one sandbox may take. DeleteSandbox fails then, and goes on from there "
+         "when it is called again.",
+         .min = 1000, .max = 3600 * 1000},
+        {"archive-before-end", 0, "SANDBOXD_ARCHIVE_BEFORE_END", OPTION_DURATION,
+         &c->archive_before_end_ms, "DURATION",
+         "Sandboxes are copied from this time before their end on. 0: only those that are deleted "
+         "through this server.",
+         .max = 24 * 3600 * 1000},
 
         {"drain-settle", 0, "SANDBOXD_DRAIN_SETTLE", OPTION_DURATION, &c->drain_settle_ms,
          "DURATION",

@@ -10,6 +10,7 @@
 #include "common/base/version.h"
 #include "service/admin/admin.h"
 #include "service/app.h"
+#include "service/archive/archive.h"
 #include "service/config.h"
 #include "service/e2b/e2b.h"
 #include "service/embedded_recorder.h"
@@ -174,6 +175,20 @@ static bool start_identity(struct service *s, struct status *st)
     return identity_new(&identity, s->watch, &s->identity, st) && watch_start(s->watch, st);
 }
 
+static bool start_archive(struct service *s, struct status *st)
+{
+    const struct config *c = &s->config;
+    const struct archive_config archive = {
+        .place = c->archive,
+        .timeout_ms = c->archive_timeout_ms,
+        /* With a key of their own for each caller there is none to look for sandboxes with. */
+        .before_end_ms = auth_mode(c) == AUTH_PASSTHROUGH ? 0 : c->archive_before_end_ms,
+    };
+
+    return c->archive == NULL || *c->archive == '\0' ||
+           archive_new(&archive, s->app.e2b, &s->app.archive, st);
+}
+
 static bool start_server(struct service *s, struct status *st)
 {
     const struct config *c = &s->config;
@@ -227,7 +242,7 @@ static bool start(struct service *s, struct status *st)
                                           .help = "1 from the signal to end on, 0 before.",
                                           .type = METRIC_GAUGE});
     if (!catch_signals(s, st) || !start_local(s, st) || !start_admin(s, st) || !start_e2b(s, st) ||
-        !start_identity(s, st) || !start_server(s, st))
+        !start_identity(s, st) || !start_archive(s, st) || !start_server(s, st))
         return false;
     tell_state(s, ADMIN_READY);
     log_info(
@@ -277,6 +292,7 @@ static void stop(struct service *s)
     watch_free(s->watch);
     server_free(s->server);
     identity_free(s->identity);
+    archive_free(s->app.archive);
     e2b_free(s->app.e2b);
     admin_free(s->admin);
     if (s->rpc_is_up)

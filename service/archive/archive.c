@@ -11,7 +11,7 @@
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/archive/sweep.h"
 
-#include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -22,10 +22,31 @@ enum {
     BUSY_RETRY_MS = 500,
 };
 
-bool archive_owner(const char *tenant, char ret[ARCHIVE_OWNER_MAX + 1])
+/* --- who asks for what --- */
+
+static char *copy_or_null(const char *text)
 {
-    static_assert((int)ARCHIVE_OWNER_MAX == (int)RECORD_OWNER_MAX, "the same");
-    return record_owner(tenant, ret);
+    return text != NULL ? xstrdup(text) : NULL;
+}
+
+bool target_init(struct target *t, const struct e2b_caller *caller, const char *sandbox_id,
+                 struct status *st)
+{
+    *t = (struct target){.tenant = NULL};
+    snprintf(t->sandbox_id, sizeof(t->sandbox_id), "%s", sandbox_id);
+    if (caller == NULL || !record_owner(caller->tenant, caller->api_key, t->owner))
+        return status_set(st, CODE_INTERNAL, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INTERNAL,
+                          "it is not known for whom sandbox %s is archived", sandbox_id);
+    t->tenant = copy_or_null(caller->tenant);
+    t->api_key = copy_or_null(caller->api_key);
+    t->caller = (struct e2b_caller){.tenant = t->tenant, .api_key = t->api_key};
+    return true;
+}
+
+void target_deinit(struct target *t)
+{
+    free(t->tenant);
+    free(t->api_key);
 }
 
 struct archived_place target_place(const struct target *t, const struct archive *a)
@@ -50,6 +71,7 @@ struct once {
     struct archive *archive;
     struct e2b_op *op; /* the caller's */
     struct target target;
+    bool known;                  /* target */
     bool (*run)(struct once *o); /* false: st */
     struct status st;
     struct task task;
@@ -69,6 +91,7 @@ static void run_done(struct task *task)
     if (o->ret != NULL)
         *o->ret = o->output;
     op->st = o->st;
+    target_deinit(&o->target);
     free(o);
     op->done(op);
 }
@@ -82,15 +105,15 @@ static void run_job(void *arg)
     executor_post(o->op->executor, &o->task);
 }
 
-static struct once *once_new(struct archive *a, struct e2b_op *op, const char *owner,
-                             const char *sandbox_id, bool (*run)(struct once *o))
+static struct once *once_new(struct archive *a, struct e2b_op *op, const char *sandbox_id,
+                             bool (*run)(struct once *o))
 {
     struct once *o = xcalloc(1, sizeof(*o));
 
     o->archive = a;
     o->op = op;
     op->request = NULL; /* there is nothing that e2b_cancel() could do */
-    target_init(&o->target, owner, sandbox_id);
+    o->known = target_init(&o->target, op->caller, sandbox_id, &o->st);
     o->run = run;
     o->task.run = run_done;
     return o;
@@ -98,9 +121,10 @@ static struct once *once_new(struct archive *a, struct e2b_op *op, const char *o
 
 static void once_start(struct once *o, struct jobs *jobs)
 {
-    if (jobs_start(jobs, run_job, o))
+    if (o->known && jobs_start(jobs, run_job, o))
         return;
-    archive_is_busy(&o->st);
+    if (o->known)
+        archive_is_busy(&o->st);
     executor_post(o->op->executor, &o->task);
 }
 
@@ -113,6 +137,7 @@ bool archive_copy_now(struct archive *a, const struct target *t, int64_t deadlin
     const struct copy_args args = {
         .e2b = a->e2b,
         .store = a->store,
+        .caller = &t->caller,
         .owner = t->owner,
         .sandbox_id = t->sandbox_id,
         .until_ns = deadline_ns < until_ns ? deadline_ns : until_ns,
@@ -136,9 +161,9 @@ static bool run_copy(struct once *o)
                             &o->archive->copies.stopping, &o->st);
 }
 
-void archive_copy(struct archive *a, struct e2b_op *op, const char *owner, const char *sandbox_id)
+void archive_copy(struct archive *a, struct e2b_op *op, const char *sandbox_id)
 {
-    once_start(once_new(a, op, owner, sandbox_id, run_copy), &a->copies);
+    once_start(once_new(a, op, sandbox_id, run_copy), &a->copies);
 }
 
 /* --- what is known of commands --- */
@@ -159,10 +184,10 @@ static bool run_show(struct once *o)
     return ok;
 }
 
-void archive_show(struct archive *a, struct e2b_op *op, const char *owner, const char *sandbox_id,
+void archive_show(struct archive *a, struct e2b_op *op, const char *sandbox_id,
                   const char *command_id, struct e2b_output *ret)
 {
-    struct once *o = once_new(a, op, owner, sandbox_id, run_show);
+    struct once *o = once_new(a, op, sandbox_id, run_show);
 
     o->ret = ret;
     snprintf(o->command_id, sizeof(o->command_id), "%s", command_id);
@@ -179,10 +204,10 @@ static bool run_list(struct once *o)
     return ok;
 }
 
-void archive_list(struct archive *a, struct e2b_op *op, const char *owner, const char *sandbox_id,
+void archive_list(struct archive *a, struct e2b_op *op, const char *sandbox_id,
                   const struct archive_list_args *args, struct e2b_output *ret)
 {
-    struct once *o = once_new(a, op, owner, sandbox_id, run_list);
+    struct once *o = once_new(a, op, sandbox_id, run_list);
 
     o->ret = ret;
     o->args = args;

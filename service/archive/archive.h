@@ -26,16 +26,11 @@ bool archive_new(const struct archive_config *config, struct e2b *e, struct arch
 /* Waits for what runs. No stream may be left. */
 void archive_free(struct archive *a);
 
-enum { ARCHIVE_OWNER_MAX = 200 };
-
-/* Whose a sandbox is: from a tenant's name; NULL where there are none. False: too long for it. */
-bool archive_owner(const char *tenant, char ret[ARCHIVE_OWNER_MAX + 1]);
-
 /*
  * Copies what a sandbox has recorded. OK: all of it is in the archive, or nothing was recorded. A
  * failure left a part of it there; another try goes on from it.
  */
-void archive_copy(struct archive *a, struct e2b_op *op, const char *owner, const char *sandbox_id);
+void archive_copy(struct archive *a, struct e2b_op *op, const char *sandbox_id);
 
 /* --- of a sandbox that is gone; NOT_FOUND, LOG_EXPIRED: nothing of it is archived --- */
 
@@ -57,7 +52,7 @@ struct archive_view {
  */
 struct archive_stream;
 
-struct archive_stream *archive_stream_start(struct archive *a, struct e2b_op *op, const char *owner,
+struct archive_stream *archive_stream_start(struct archive *a, struct e2b_op *op,
                                             const char *sandbox_id, const char *command_id,
                                             const struct archive_view *view,
                                             void (*readable)(struct e2b_op *op),
@@ -70,7 +65,7 @@ void archive_stream_cancel(struct archive_stream *s);
 void archive_stream_free(struct archive_stream *s);
 
 /* What the recorder's show and list would have printed, in ret->out. */
-void archive_show(struct archive *a, struct e2b_op *op, const char *owner, const char *sandbox_id,
+void archive_show(struct archive *a, struct e2b_op *op, const char *sandbox_id,
                   const char *command_id, struct e2b_output *ret);
 
 struct archive_list_args { /* borrowed until done */
@@ -81,5 +76,5 @@ struct archive_list_args { /* borrowed until done */
     size_t n_labels;
 };
 
-void archive_list(struct archive *a, struct e2b_op *op, const char *owner, const char *sandbox_id,
+void archive_list(struct archive *a, struct e2b_op *op, const char *sandbox_id,
                   const struct archive_list_args *args, struct e2b_output *ret);

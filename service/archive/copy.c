@@ -72,8 +72,10 @@ static void prepare(struct lane *l)
 {
     free(l->output.out);
     l->output = (struct e2b_output){0};
-    l->op = (struct e2b_op){
-        .executor = &l->mailbox.executor, .done = on_done, .deadline_ns = l->c->a->until_ns};
+    l->op = (struct e2b_op){.caller = l->c->a->caller,
+                            .executor = &l->mailbox.executor,
+                            .done = on_done,
+                            .deadline_ns = l->c->a->until_ns};
     l->woken = l->ended = false;
 }
 

@@ -13,6 +13,7 @@
 struct copy_args {
     struct e2b *e2b;
     struct store *store;
+    const struct e2b_caller *caller;
     const char *owner, *sandbox_id;
     int64_t until_ns; /* monotonic */
     const atomic_bool *stopping;

@@ -7,8 +7,6 @@
 #include "service/archive/jobs.h"
 #include "service/archive/read.h"
 
-#include <stdio.h>
-
 struct sweeper;
 
 struct archive {
@@ -19,17 +17,18 @@ struct archive {
     int64_t timeout_ms;
 };
 
-/* What an operation is about. */
+/* What an operation is about: a sandbox, and for whom it is asked. */
 struct target {
     char owner[RECORD_OWNER_MAX + 1];
     char sandbox_id[RECORD_ID_MAX + 1];
+    char *tenant, *api_key; /* owned; NULL as in caller */
+    struct e2b_caller caller;
 };
 
-static inline void target_init(struct target *t, const char *owner, const char *sandbox_id)
-{
-    snprintf(t->owner, sizeof(t->owner), "%s", owner);
-    snprintf(t->sandbox_id, sizeof(t->sandbox_id), "%s", sandbox_id);
-}
+/* Copies. False: there is no caller, or none that an archive can keep apart. */
+bool target_init(struct target *t, const struct e2b_caller *caller, const char *sandbox_id,
+                 struct status *st);
+void target_deinit(struct target *t); /* also of one that is not whole */
 
 struct archived_place target_place(const struct target *t, const struct archive *a);
 

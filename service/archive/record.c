@@ -12,12 +12,27 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { DIGITS = 20 };
+enum { DIGITS = 20, KEY_BYTES = 16 };
 
-bool record_owner(const char *tenant, char ret[RECORD_OWNER_MAX + 1])
+/* The key itself is nobody's business. */
+static void name_key(const char *api_key, char *to)
+{
+    uint8_t sha[RECORD_SHA_LEN];
+
+    record_sha(api_key, strlen(api_key), sha);
+    to += sprintf(to, "k.");
+    for (int i = 0; i < KEY_BYTES; i++)
+        to += sprintf(to, "%02x", sha[i]);
+}
+
+bool record_owner(const char *tenant, const char *api_key, char ret[RECORD_OWNER_MAX + 1])
 {
     size_t n;
 
+    if (tenant == NULL && api_key != NULL) {
+        name_key(api_key, ret);
+        return true;
+    }
     if (tenant == NULL) {
         strcpy(ret, "-");
         return true;

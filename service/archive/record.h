@@ -23,9 +23,11 @@ enum {
     RECORD_MAX = 8 * 1024 * 1024, /* what a Record may have; a command's arguments dominate it */
 };
 
-/* Whose sandbox it is: from a tenant's name, or NULL where there are none. False: it is too long.
+/*
+ * Whose sandbox it is: a tenant's, else of who has a key of their own (NULL: neither), as the
+ * operations of service/e2b have it. False: the tenant's name is too long.
  */
-bool record_owner(const char *tenant, char ret[RECORD_OWNER_MAX + 1]);
+bool record_owner(const char *tenant, const char *api_key, char ret[RECORD_OWNER_MAX + 1]);
 
 /* --- names --- */
 

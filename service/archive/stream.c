@@ -56,6 +56,7 @@ static void stream_unref(struct archive_stream *s)
     }
     pthread_cond_destroy(&s->taken);
     pthread_mutex_destroy(&s->lock);
+    target_deinit(&s->target);
     free(s->cursor);
     free(s);
 }
@@ -125,7 +126,7 @@ static void run_done(struct task *task)
     op->done(op);
 }
 
-struct archive_stream *archive_stream_start(struct archive *a, struct e2b_op *op, const char *owner,
+struct archive_stream *archive_stream_start(struct archive *a, struct e2b_op *op,
                                             const char *sandbox_id, const char *command_id,
                                             const struct archive_view *view,
                                             void (*readable)(struct e2b_op *op),
@@ -138,7 +139,6 @@ struct archive_stream *archive_stream_start(struct archive *a, struct e2b_op *op
     op->request = NULL; /* there is nothing that e2b_cancel() could do */
     s->readable = readable;
     s->ret = ret;
-    target_init(&s->target, owner, sandbox_id);
     snprintf(s->command_id, sizeof(s->command_id), "%s", command_id);
     s->view = *view;
     s->view.cursor = s->cursor = xmemdup(view->cursor, view->cursor_len);
@@ -149,8 +149,8 @@ struct archive_stream *archive_stream_start(struct archive *a, struct e2b_op *op
     pthread_mutex_init(&s->lock, NULL);
     pthread_cond_init(&s->taken, NULL);
     s->end = &s->first;
-    if (!jobs_start(&a->reads, run_job, s)) {
-        archive_is_busy(&s->st);
+    if (!target_init(&s->target, op->caller, sandbox_id, &s->st) ||
+        (!jobs_start(&a->reads, run_job, s) && !archive_is_busy(&s->st))) {
         executor_post(op->executor, &s->done_task);
     }
     return s;

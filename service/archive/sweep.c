@@ -23,6 +23,7 @@ enum {
     LIST_TIMEOUT_MS = 30 * 1000,
 };
 
+/* As service/e2b labels sandboxes. */
 #define TENANT_KEY "sandboxd.tenant"
 
 struct sweeper {
@@ -60,6 +61,12 @@ static bool wait_ms(struct sweeper *s, int64_t ms)
 
 /* --- copying --- */
 
+static void copy_free(struct sweep_copy *c)
+{
+    target_deinit(&c->target);
+    free(c);
+}
+
 static void run_copy(void *arg)
 {
     struct sweep_copy *c = arg;
@@ -72,7 +79,7 @@ static void run_copy(void *arg)
         !atomic_load(&s->copies.stopping))
         log_warn("a sandbox near its end is not archived",
                  LOG_S("sandbox_id", c->target.sandbox_id), LOG_S("error", st.message));
-    free(c);
+    copy_free(c);
 }
 
 /* Whom it was made for; NULL: that was not said. */
@@ -88,16 +95,19 @@ static const char *tenant_of(const struct e2b_sandbox *sandbox)
 static bool start_copy(struct sweeper *s, const struct e2b_sandbox *sandbox)
 {
     struct sweep_copy *c;
-    char owner[RECORD_OWNER_MAX + 1];
+    const struct e2b_caller owner = {.tenant = tenant_of(sandbox)};
 
-    if (strlen(sandbox->id) > RECORD_ID_MAX || !archive_owner(tenant_of(sandbox), owner))
-        return true;
+    if (strlen(sandbox->id) > RECORD_ID_MAX)
+        return true; /* none of ours */
     c = xcalloc(1, sizeof(*c));
     c->sweeper = s;
-    target_init(&c->target, owner, sandbox->id);
+    if (!target_init(&c->target, &owner, sandbox->id, NULL)) {
+        free(c);
+        return true;
+    }
     while (!jobs_start(&s->copies, run_copy, c)) {
         if (!wait_ms(s, FULL_MS)) {
-            free(c);
+            copy_free(c);
             return false;
         }
     }
@@ -121,11 +131,13 @@ static bool is_near_end(const struct sweeper *s, const struct e2b_sandbox *sandb
 static bool sweep_page(struct sweeper *s, char **token)
 {
     const struct e2b_list_args args = {.running = true, .limit = PAGE, .page_token = *token};
+    const struct e2b_caller everyone = {.tenant = NULL};
     struct e2b_list list = {0};
     bool go_on = true;
 
     s->listed = false;
     s->op = (struct e2b_op){
+        .caller = &everyone,
         .executor = &s->mailbox.executor,
         .done = on_listed,
         .deadline_ns = clock_monotonic_ns() + LIST_TIMEOUT_MS * NS_PER_MS,

@@ -36,6 +36,14 @@ static bool read_command(struct verb *v, struct command_frames *frames)
     return false;
 }
 
+/* Of a sandbox that is gone: the same output, from the archive. */
+static void ask_archive_show(struct verb *v)
+{
+    const struct app *app = call_app(v->o.call);
+
+    archive_show(app->archive, &v->o.op, v->sandbox_id, v->command_id, &v->output);
+}
+
 static void answer_get(struct verb *v)
 {
     AUTO(command_frames_deinit) struct command_frames frames = {0};
@@ -58,8 +66,11 @@ void get_command_start(struct call *c, const ProtobufCMessage *message)
         return;
     }
     snprintf(who, sizeof(who), "--id=%s", r->command_id);
-    verb_start(verb_new(c, r->sandbox_id, r->command_id, answer_get),
-               (const char *[]){"show", who, NULL}, NULL, 0, true);
+
+    struct verb *v = verb_new(c, r->sandbox_id, r->command_id, answer_get);
+
+    v->ask_archive = ask_archive_show;
+    verb_start(v, (const char *[]){"show", who, NULL}, NULL, 0, true);
 }
 
 /* --- ListCommands --- */
@@ -82,11 +93,47 @@ static bool check_page_token(const char *token, struct status *st)
 struct listing {
     struct verb verb;
     size_t page_size;
+    struct archive_list_args archived; /* the same for the archive */
+    char *after;                       /* owned */
+    struct e2b_pair *labels;           /* owned */
 };
 
 static void release_list(struct verb *v)
 {
-    free(container_of(v, struct listing, verb));
+    struct listing *l = container_of(v, struct listing, verb);
+
+    for (size_t i = 0; i < l->archived.n_labels; i++) {
+        free(l->labels[i].key);
+        free(l->labels[i].value);
+    }
+    free(l->labels);
+    free(l->after);
+    free(l);
+}
+
+static void ask_archive_list(struct verb *v)
+{
+    struct listing *l = container_of(v, struct listing, verb);
+    const struct app *app = call_app(v->o.call);
+
+    archive_list(app->archive, &v->o.op, v->sandbox_id, &l->archived, &v->output);
+}
+
+/* The request does not live as long. */
+static void keep_for_archive(struct listing *l, const Sandbox__V1__ListCommandsRequest *r)
+{
+    struct archive_list_args *a = &l->archived;
+
+    a->limit = l->page_size + 1;
+    a->after = l->after = r->page_token[0] != '\0' ? xstrdup(r->page_token) : NULL;
+    for (size_t i = 0; i < r->n_states; i++)
+        a->states |= 1u << r->states[i];
+    a->labels = l->labels = xcalloc(r->n_labels + 1, sizeof(l->labels[0]));
+    for (a->n_labels = 0; a->n_labels < r->n_labels; a->n_labels++)
+        l->labels[a->n_labels] = (struct e2b_pair){
+            .key = xstrdup(r->labels[a->n_labels]->key),
+            .value = xstrdup(r->labels[a->n_labels]->value),
+        };
 }
 
 static void answer_list(struct verb *v)
@@ -201,6 +248,8 @@ void list_commands_start(struct call *c, const ProtobufCMessage *message)
     struct listing *l = xcalloc(1, sizeof(*l));
 
     l->page_size = page_size;
+    keep_for_archive(l, r);
+    l->verb.ask_archive = ask_archive_list;
     l->verb.release = release_list;
     verb_begin(&l->verb, c, r->sandbox_id, "", answer_list);
     verb_start(&l->verb, (const char *const *)args.at, NULL, 0, true);
@@ -261,6 +310,10 @@ static void answer_wait(struct verb *v)
         return;
     m.command = frames.items[0];
     m.done = is_over(w, m.command);
+    if (!m.done && v->asked_archive) {
+        call_finish(v->o.call, &v->gone); /* what was waited for cannot happen any more */
+        return;
+    }
     if (m.done || left_ms(w) == 0) {
         call_reply(v->o.call, &m.base);
         return;
@@ -307,6 +360,7 @@ void wait_command_start(struct call *c, const ProtobufCMessage *message)
     struct wait *w = xcalloc(1, sizeof(*w));
 
     w->verb.release = release_wait;
+    w->verb.ask_archive = ask_archive_show;
     w->closed = r->until == SANDBOX__V1__UNTIL__UNTIL_CLOSED;
     w->until_ns = wait_until_ns(c, timeout_ms);
     verb_begin(&w->verb, c, r->sandbox_id, r->command_id, answer_wait);

@@ -8,6 +8,9 @@
  * the stream. Everything runs on the call's worker: callbacks record a fact and call follow_step(),
  * which does what is possible now.
  *
+ * Logs of a sandbox that is gone come out of the archive, where one is kept: a stream of the same
+ * bytes that a follower would have written.
+ *
  * Invariant: what was sent to the client is exactly the events up to relay.check.last_seq.
  */
 #include "service/handlers/follow.h"
@@ -78,9 +81,12 @@ struct follow {
     bool delivered;        /* an event was */
     uint64_t from;         /* last_seq before anything came */
 
-    struct e2b_stream *stream; /* owned; of the present follower */
-    bool stream_done;          /* its op came back; bytes may be left to take */
-    struct e2b_op op;          /* of the stream, the probe or the kill: one at a time */
+    struct e2b_stream *stream;       /* owned; of the present follower */
+    struct archive_stream *archived; /* owned; instead of it */
+    bool may_read_archive;           /* Logs */
+    struct status gone;              /* before the archive was asked: what the control plane said */
+    bool stream_done;                /* its op came back; bytes may be left to take */
+    struct e2b_op op;                /* of the stream, the probe or the kill: one at a time */
     bool op_running;
     struct e2b_output output;
     struct e2b_sandbox sandbox; /* the probe's answer */
@@ -113,7 +119,9 @@ static void finish(struct follow *f, const struct status *st)
     if (f->state == FOLLOW_FINISHED)
         return;
     enter(f, FOLLOW_FINISHED);
-    if (f->op_running && st->code != CODE_OK)
+    if (f->op_running && f->archived != NULL)
+        archive_stream_cancel(f->archived);
+    else if (f->op_running && st->code != CODE_OK)
         e2b_cancel(&f->op);
     call_finish(f->call, st);
     if (f->owner != NULL)
@@ -149,6 +157,7 @@ void follow_free(struct follow *f)
         return;
     /* Still here when its end came first and then its last bytes were enough. */
     e2b_stream_free(f->stream);
+    archive_stream_free(f->archived);
     relay_deinit(&f->relay);
     if (f->all != NULL)
         relay_all_deinit(f->all);
@@ -219,6 +228,13 @@ static bool finish_corrupt(struct follow *f, const char *whose)
     return false;
 }
 
+static bool take_block(struct follow *f, size_t headroom, uint8_t **ret_block, size_t *ret_len)
+{
+    if (f->archived != NULL)
+        return archive_stream_take(f->archived, headroom, ret_block, ret_len);
+    return f->stream != NULL && e2b_stream_take(f->stream, headroom, ret_block, ret_len);
+}
+
 /* The same for all commands: what was taken may be several messages, or a part of one. */
 static bool send_next_of_all(struct follow *f)
 {
@@ -239,7 +255,7 @@ static bool send_next_of_all(struct follow *f)
         }
         if (f->all->complete)
             return true;
-        if (!e2b_stream_take(f->stream, 0, &block, &len))
+        if (!take_block(f, 0, &block, &len))
             return false;
 
         bool fits = relay_all_feed(f->all, block, len);
@@ -258,7 +274,7 @@ static bool send_next(struct follow *f)
 
     if (f->all != NULL)
         return send_next_of_all(f);
-    if (!e2b_stream_take(f->stream, relay_headroom(&f->relay), &block, &len))
+    if (!take_block(f, relay_headroom(&f->relay), &block, &len))
         return false;
     switch (relay_feed(&f->relay, block, len, f->announced ? NULL : f->command_id, &start,
                        &message_len)) {
@@ -307,8 +323,8 @@ static void on_stream_readable(struct e2b_op *op)
 
 static void drop_stream(struct follow *f)
 {
-    if (f->stream != NULL)
-        e2b_stream_free(TAKE(f->stream));
+    e2b_stream_free(TAKE(f->stream));
+    archive_stream_free(TAKE(f->archived));
     f->stream_done = false;
 }
 
@@ -376,6 +392,32 @@ static void open_follower(struct follow *f)
     f->relay.check.sparse = log_view_is_sparse(&f->view, begun);
     relay_cut(&f->relay);
     start_follower(f, &args, f->spec, f->spec_len);
+}
+
+/* The sandbox is gone: what follows, and the end of it all, is in the archive or nowhere. */
+static void open_archive(struct follow *f, const struct status *gone)
+{
+    bool begun = f->delivered || f->relay.check.last_seq > f->from;
+    struct archive_view view;
+
+    log_view_archived(&f->view, f->until, begun, f->all != NULL ? f->all->output : f->relay.output,
+                      &view);
+    if (f->all != NULL) {
+        view.cursor = f->all->cursor;
+        view.cursor_len = f->all->cursor_len;
+        relay_all_cut(f->all);
+    } else {
+        view.from = f->relay.check.last_seq + 1;
+        f->relay.check.sparse = log_view_is_sparse(&f->view, begun);
+        relay_cut(&f->relay);
+    }
+    f->gone = *gone;
+    enter(f, FOLLOW_OPEN);
+    free(TAKE(f->output.out));
+    f->output = (struct e2b_output){0};
+    op_start(f, on_stream_done, INT64_MAX);
+    f->archived = archive_stream_start(f->app->archive, &f->op, f->sandbox_id, f->command_id, &view,
+                                       on_stream_readable, &f->output);
 }
 
 static void on_probed(struct e2b_op *op);
@@ -462,6 +504,16 @@ static bool is_paused(const struct status *st)
     return st->reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_PAUSED;
 }
 
+/* No way to the sandbox is left. */
+static void give_up(struct follow *f, const struct status *st)
+{
+    if (f->may_read_archive && f->app->archive != NULL &&
+        st->reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_NOT_FOUND)
+        open_archive(f, st);
+    else
+        finish_failed(f, *st);
+}
+
 static void on_probed(struct e2b_op *op)
 {
     struct follow *f = op_back(op);
@@ -472,7 +524,7 @@ static void on_probed(struct e2b_op *op)
         if (may_heal(&op->st))
             try_again(f, &op->st);
         else
-            finish_failed(f, op->st);
+            give_up(f, &op->st);
     } else if (f->state == FOLLOW_PROBING && f->sandbox.state == E2B_PAUSED) {
         park(f);
     } else if (f->state == FOLLOW_PROBING) {
@@ -482,11 +534,20 @@ static void on_probed(struct e2b_op *op)
     call_unref(f->call);
 }
 
+/* To a reader who saw a part of it, its sandbox ended; its output did not expire. */
+static void finish_archived(struct follow *f, const struct status *st)
+{
+    bool nothing = st->reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_LOG_EXPIRED;
+
+    finish_failed(f, nothing && f->delivered ? f->gone : *st);
+}
+
 /* The follower ended and everything it wrote was taken. */
 static void conclude(struct follow *f)
 {
     struct status st = f->op.st;
     struct e2b_output *out = &f->output;
+    bool archived = f->archived != NULL;
 
     drop_stream(f);
     relay_cut(&f->relay);
@@ -495,8 +556,10 @@ static void conclude(struct follow *f)
             park(f);
         else if (may_heal(&st))
             try_again(f, &st);
+        else if (archived)
+            finish_archived(f, &st);
         else
-            finish_failed(f, st);
+            give_up(f, &st);
         return;
     }
     switch (recorder_result(out, f->command_id, f->digest, &st)) {
@@ -526,7 +589,8 @@ void follow_step(struct follow *f)
 {
     if (interject(f))
         return; /* once it is sent we are called again */
-    while (f->state == FOLLOW_OPEN && f->stream != NULL && call_can_send(f->call)) {
+    while (f->state == FOLLOW_OPEN && (f->stream != NULL || f->archived != NULL) &&
+           call_can_send(f->call)) {
         if (!send_next(f)) {
             if (f->state == FOLLOW_OPEN && f->stream_done)
                 conclude(f);
@@ -759,6 +823,7 @@ static void start_all(struct call *c, const Sandbox__V1__LogsRequest *r,
         struct follow *f = follow_new(c, r->sandbox_id, "", 0);
 
         f->all = all;
+        f->may_read_archive = true;
         f->announced = true; /* there is no id to be said first */
         f->until = until_name(r->follow, r->until);
         f->view = *view;
@@ -808,6 +873,7 @@ void logs_start(struct call *c, const ProtobufCMessage *message)
 
     struct follow *f = follow_new(c, r->sandbox_id, r->command_id, r->from_seq);
 
+    f->may_read_archive = true;
     f->until = until_name(r->follow, r->until);
     f->view = view;
     follow_begin(f, false);

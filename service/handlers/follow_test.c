@@ -19,6 +19,7 @@
 #include "sandbox/v1/commands.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/app.h"
+#include "service/archive/archive.h"
 #include "service/config.h"
 #include "service/e2b/e2b.h"
 #include "service/handlers/follow.h"
@@ -307,6 +308,42 @@ void e2b_logs(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
     e2b.logs_args = *args;
 }
 
+/* --- the archive, which is another such stream --- */
+
+struct archive_stream {
+    struct e2b_stream bytes;
+};
+
+struct archive_stream *archive_stream_start(struct archive *a, struct e2b_op *op,
+                                            const char *sandbox_id, const char *command_id,
+                                            const struct archive_view *view,
+                                            void (*readable)(struct e2b_op *op),
+                                            struct e2b_output *ret)
+{
+    char from[64];
+
+    snprintf(from, sizeof(from), "%s/%s from %d until %d", sandbox_id, command_id, (int)view->from,
+             (int)view->until);
+    return (struct archive_stream *)e2b_stream_start(
+        NULL, op, sandbox_id, (const char *[]){"archive", from, NULL}, NULL, 0, readable, ret);
+}
+
+bool archive_stream_take(struct archive_stream *s, size_t headroom, uint8_t **ret_base,
+                         size_t *ret_len)
+{
+    return e2b_stream_take(&s->bytes, headroom, ret_base, ret_len);
+}
+
+void archive_stream_cancel(struct archive_stream *s)
+{
+    e2b.cancelled = true;
+}
+
+void archive_stream_free(struct archive_stream *s)
+{
+    e2b_stream_free((struct e2b_stream *)s);
+}
+
 static void play_done(enum code code, int exit_code)
 {
     struct e2b_op *op = TAKE(e2b.op);
@@ -369,6 +406,14 @@ static void play_page(char first, const int64_t *times_ms, size_t n)
             .text = xasprintf("%c", (char)(first + (char)(i % 26))),
         };
     play_done(CODE_OK, 0);
+}
+
+static void play_failed(enum code code, int reason)
+{
+    struct e2b_op *op = TAKE(e2b.op);
+
+    status_set(&op->st, code, reason, "it is gone");
+    op->done(op);
 }
 
 /* The follower says that its view is complete. */
@@ -672,6 +717,73 @@ static void test_a_sandbox_that_is_gone_ends_the_stream(void **state)
     assert_string_equal(call.verdict.detail[1].value, "3");
 }
 
+#define REASON(name) SANDBOX__V1__ERROR_REASON__ERROR_REASON_##name
+
+static void test_a_sandbox_that_is_gone_is_read_from_the_archive(void **state)
+{
+    call.app.archive = (struct archive *)&call;
+    start_logs(0, true);
+    play_events(1, 3, 0);
+    play_all_sent();
+    play_done(CODE_UNAVAILABLE, 0);
+    play_timer();
+    play_failed(CODE_NOT_FOUND, REASON(SANDBOX_NOT_FOUND));
+    assert_string_equal(e2b.args, "archive isandbox/c1 from 4 until 1 ");
+    play_events(4, 6, 6);
+    play_all_sent();
+    assert_true(call.finished);
+    assert_int_equal(call.verdict.code, CODE_OK);
+    assert_int_equal(call.events, 6);
+    assert_true(e2b.cancelled);
+    play_done(CODE_OK, RECORDER_OK);
+}
+
+/* Who saw some of its output hears that the sandbox is gone, who saw nothing that the output is. */
+static void test_what_is_not_archived_is_gone(void **state)
+{
+    for (int events = 0; events <= 3; events += 3) {
+        memset(&call, 0, sizeof(call));
+        setup(state);
+        call.app.archive = (struct archive *)&call;
+        start_logs(0, true);
+        if (events > 0)
+            play_events(1, 3, 0);
+        play_all_sent();
+        play_failed(CODE_NOT_FOUND, REASON(SANDBOX_NOT_FOUND));
+        play_failed(CODE_NOT_FOUND, REASON(LOG_EXPIRED));
+        assert_int_equal(call.verdict.code, CODE_NOT_FOUND);
+        assert_int_equal(call.verdict.reason,
+                         events > 0 ? REASON(SANDBOX_NOT_FOUND) : REASON(LOG_EXPIRED));
+        if (events == 0)
+            call.handler->destroy(call.state);
+    }
+}
+
+static void test_an_archive_that_is_down_is_asked_again(void **state)
+{
+    call.app.archive = (struct archive *)&call;
+    start_logs(0, false);
+    play_failed(CODE_NOT_FOUND, REASON(SANDBOX_NOT_FOUND));
+    play_failed(CODE_UNAVAILABLE, REASON(ARCHIVE_UNAVAILABLE));
+    assert_false(call.finished);
+    play_timer();
+    play_failed(CODE_NOT_FOUND, REASON(SANDBOX_NOT_FOUND));
+    assert_string_equal(e2b.args, "archive isandbox/c1 from 1 until 0 ");
+    play_events(1, 4, 0);
+    play_all_sent();
+    play_end();
+    assert_int_equal(call.verdict.code, CODE_OK);
+    play_done(CODE_OK, RECORDER_OK);
+}
+
+static void test_a_run_is_not_read_from_the_archive(void **state)
+{
+    call.app.archive = (struct archive *)&call;
+    start_run("c1", false);
+    play_failed(CODE_NOT_FOUND, REASON(SANDBOX_NOT_FOUND));
+    assert_int_equal(call.verdict.code, CODE_NOT_FOUND);
+}
+
 static void test_heartbeats_tell_the_resume_point(void **state)
 {
     start_logs(0, true);
@@ -789,6 +901,10 @@ int main(void)
         TEST(test_a_tampered_journal_is_data_loss),
         TEST(test_a_paused_sandbox_parks_the_stream),
         TEST(test_a_sandbox_that_is_gone_ends_the_stream),
+        TEST(test_a_sandbox_that_is_gone_is_read_from_the_archive),
+        TEST(test_what_is_not_archived_is_gone),
+        TEST(test_an_archive_that_is_down_is_asked_again),
+        TEST(test_a_run_is_not_read_from_the_archive),
         TEST(test_heartbeats_tell_the_resume_point),
         TEST(test_draining_says_where_to_go_on),
         TEST(test_kill_on_disconnect_waits_for_the_claim),

@@ -106,6 +106,11 @@ void log_view_arg(struct log_view_args *a, const char *fmt, ...)
     a->list[++a->n] = NULL;
 }
 
+static uint64_t limit_left(const struct log_view *v, uint64_t output)
+{
+    return output < v->limit_bytes ? v->limit_bytes - output : 1;
+}
+
 void log_view_args(const struct log_view *v, bool begun, uint64_t output, struct log_view_args *a)
 {
     if (v->text)
@@ -121,6 +126,44 @@ void log_view_args(const struct log_view *v, bool begun, uint64_t output, struct
     if (v->before_ns != 0)
         log_view_arg(a, "--before=%" PRId64, v->before_ns);
     if (v->limit_bytes != 0)
-        log_view_arg(a, "--limit-bytes=%" PRIu64,
-                     output < v->limit_bytes ? v->limit_bytes - output : 1);
+        log_view_arg(a, "--limit-bytes=%" PRIu64, limit_left(v, output));
+}
+
+static unsigned streams_of(const struct log_view *v)
+{
+    static const char *const names[] = {"stdout", "stderr", "terminal"};
+    unsigned streams = 0;
+
+    for (int i = 0; i < TAIL_STREAMS; i++)
+        if (strstr(v->streams, names[i]) != NULL)
+            streams |= 1u << i;
+    return streams != 0 ? streams : TAIL_ALL_STREAMS;
+}
+
+static enum tail_unit unit_of(const char *name)
+{
+    return strcmp(name, "lines") == 0   ? TAIL_LINES
+           : strcmp(name, "bytes") == 0 ? TAIL_BYTES
+                                        : TAIL_EVENTS;
+}
+
+void log_view_archived(const struct log_view *v, const char *until, bool begun, uint64_t output,
+                       struct archive_view *ret)
+{
+    *ret = (struct archive_view){
+        .view = {.text = v->text,
+                 .lines = v->whole_lines,
+                 .streams = streams_of(v),
+                 .since_ns = v->since_ns,
+                 .before_ns = v->before_ns,
+                 .limit_bytes = v->limit_bytes != 0 ? limit_left(v, output) : 0},
+        .from = 1,
+        .until = strcmp(until, "closed") == 0   ? ARCHIVE_CLOSED
+                 : strcmp(until, "exited") == 0 ? ARCHIVE_EXITED
+                                                : ARCHIVE_NOW,
+    };
+    if (v->tail != NULL && !begun) {
+        ret->tail = unit_of(v->tail);
+        ret->tail_amount = v->tail_amount;
+    }
 }

@@ -3,6 +3,7 @@
 
 #include "common/base/status.h"
 #include "sandbox/v1/commands.pb-c.h"
+#include "service/archive/archive.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -36,3 +37,7 @@ void log_view_arg(struct log_view_args *a, const char *fmt, ...)
 
 /* Adds the view's. output: bytes that came already, which the limit is less by. */
 void log_view_args(const struct log_view *v, bool begun, uint64_t output, struct log_view_args *a);
+
+/* The same for the archive; until is as the recorder names it. */
+void log_view_archived(const struct log_view *v, const char *until, bool begun, uint64_t output,
+                       struct archive_view *ret);

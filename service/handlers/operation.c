@@ -29,7 +29,7 @@ static void operation_done(struct e2b_op *op)
 
     if (op->st.code == CODE_OK)
         o->answer(o);
-    else
+    else if (o->failed == NULL || !o->failed(o))
         call_finish(c, &op->st);
     call_unref(c);
 }

@@ -11,6 +11,7 @@
 #include "sandbox/v1/lifecycle.pb-c.h"
 #include "service/handlers/operation.h"
 #include "service/handlers/pairs.h"
+#include "service/handlers/removal.h"
 #include "service/handlers/validate.h"
 #include "service/identity/caller.h"
 
@@ -28,7 +29,7 @@ struct purge;
 /* Deletes one sandbox after the other. */
 struct lane {
     struct purge *purge;
-    struct e2b_op op;
+    struct removal removal;
     size_t at;
     bool busy;
 };
@@ -41,7 +42,7 @@ struct purge {
     struct pairs metadata;
     char *page_token; /* owned */
     int64_t started_before_ns;
-    bool dry_run, more, listing, gone;
+    bool dry_run, discard_logs, more, listing, gone;
     char *ids[PURGE_MAX]; /* owned; NULL: not deleted by us */
     size_t n, next;
     unsigned n_busy;
@@ -69,7 +70,7 @@ static void on_gone(void *state)
         e2b_cancel(&p->list_op);
     for (size_t i = 0; i < LANES; i++) {
         if (p->lanes[i].busy)
-            e2b_cancel(&p->lanes[i].op);
+            removal_cancel(&p->lanes[i].removal);
     }
 }
 
@@ -102,7 +103,7 @@ static void delete_next(struct lane *lane);
 
 static void lane_done(struct e2b_op *op)
 {
-    struct lane *lane = container_of(op, struct lane, op);
+    struct lane *lane = container_of(op, struct lane, removal.op);
     struct purge *p = lane->purge;
     struct call *c = p->call;
 
@@ -127,14 +128,14 @@ static void delete_next(struct lane *lane)
     lane->at = p->next++;
     lane->busy = true;
     p->n_busy++;
-    lane->op = (struct e2b_op){
+    lane->removal.op = (struct e2b_op){
         .caller = caller_of(p->call),
         .executor = call_executor(p->call),
         .done = lane_done,
         .deadline_ns = call_deadline_ns(p->call),
     };
     call_ref(p->call);
-    e2b_delete(e2b_of(p), &lane->op, p->ids[lane->at]);
+    removal_start(&lane->removal, call_app(p->call), p->ids[lane->at], p->discard_logs);
 }
 
 static void delete_all(struct purge *p)
@@ -230,6 +231,7 @@ static bool read_request(struct purge *p, const Sandbox__V1__PurgeSandboxesReque
     p->args.metadata = p->metadata.items;
     p->args.n_metadata = p->metadata.n;
     p->dry_run = r->dry_run;
+    p->discard_logs = r->discard_logs;
     return true;
 }
 

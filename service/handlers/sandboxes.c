@@ -11,9 +11,11 @@
 #include "sandbox/v1/sandbox.pb-c.h"
 #include "service/handlers/network_field.h"
 #include "service/handlers/pairs.h"
+#include "service/handlers/removal.h"
 #include "service/handlers/sandbox_message.h"
 #include "service/handlers/sandbox_operation.h"
 #include "service/handlers/validate.h"
+#include "service/identity/caller.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,7 +133,7 @@ void create_sandbox_start(struct call *c, const ProtobufCMessage *message)
     e2b_create(operation_e2b(&k->o), &k->o.op, &k->args, &k->sandbox, &k->reused);
 }
 
-/* --- GetSandbox, DeleteSandbox --- */
+/* --- GetSandbox --- */
 
 static void get_answer(struct operation *o)
 {
@@ -153,21 +155,32 @@ void get_sandbox_start(struct call *c, const ProtobufCMessage *message)
         e2b_get(operation_e2b(&k->o), &k->o.op, k->sandbox_id, &k->sandbox);
 }
 
-static void delete_answer(struct operation *o)
-{
-    Sandbox__V1__DeleteSandboxResponse m = SANDBOX__V1__DELETE_SANDBOX_RESPONSE__INIT;
+/* --- DeleteSandbox --- */
 
-    call_reply(o->call, &m.base);
+struct deletion {
+    struct call *call;
+    struct removal removal;
+    bool allow_missing;
+};
+
+static void deletion_gone(void *state)
+{
+    struct deletion *d = state;
+
+    removal_cancel(&d->removal); /* its done finishes the call */
 }
 
-/* With allow_missing a sandbox that is not there is as good as deleted. */
-static void delete_done(struct e2b_op *op)
-{
-    struct sandbox_operation *k = container_of(op, struct sandbox_operation, o.op);
-    struct call *c = k->o.call;
+static const struct call_handler deletion_handler = {.on_gone = deletion_gone, .destroy = free};
 
-    if (op->st.code == CODE_OK || (op->st.code == CODE_NOT_FOUND && k->flag))
-        delete_answer(&k->o);
+/* With allow_missing a sandbox that is not there is as good as deleted. */
+static void deletion_done(struct e2b_op *op)
+{
+    struct deletion *d = container_of(op, struct deletion, removal.op);
+    Sandbox__V1__DeleteSandboxResponse m = SANDBOX__V1__DELETE_SANDBOX_RESPONSE__INIT;
+    struct call *c = d->call;
+
+    if (op->st.code == CODE_OK || (op->st.code == CODE_NOT_FOUND && d->allow_missing))
+        call_reply(c, &m.base);
     else
         call_finish(c, &op->st);
     call_unref(c);
@@ -176,13 +189,25 @@ static void delete_done(struct e2b_op *op)
 void delete_sandbox_start(struct call *c, const ProtobufCMessage *message)
 {
     const Sandbox__V1__DeleteSandboxRequest *r = (const Sandbox__V1__DeleteSandboxRequest *)message;
-    struct sandbox_operation *k = sandbox_operation_new(c, r->sandbox_id, delete_answer);
+    struct status st = STATUS_INIT;
+    struct deletion *d;
 
-    if (k == NULL)
+    if (!validate_id("sandbox_id", r->sandbox_id, &st)) {
+        refuse(c, &st);
         return;
-    k->flag = r->allow_missing;
-    k->o.op.done = delete_done;
-    e2b_delete(operation_e2b(&k->o), &k->o.op, k->sandbox_id);
+    }
+    d = xcalloc(1, sizeof(*d));
+    d->call = c;
+    d->allow_missing = r->allow_missing;
+    d->removal.op = (struct e2b_op){
+        .caller = caller_of(c),
+        .executor = call_executor(c),
+        .done = deletion_done,
+        .deadline_ns = call_deadline_ns(c),
+    };
+    call_set_handler(c, &deletion_handler, d);
+    call_ref(c);
+    removal_start(&d->removal, call_app(c), r->sandbox_id, r->discard_logs);
 }
 
 /* --- ListSandboxes --- */

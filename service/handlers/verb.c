@@ -35,10 +35,33 @@ static void answer(struct operation *o)
     call_finish(o->call, &st);
 }
 
+static bool failed(struct operation *o)
+{
+    struct verb *v = container_of(o, struct verb, o);
+    const struct app *app = call_app(o->call);
+
+    if (v->asked_archive) {
+        if (o->op.st.reason == SANDBOX__V1__ERROR_REASON__ERROR_REASON_LOG_EXPIRED)
+            o->op.st = v->gone;
+        return false;
+    }
+    if (v->ask_archive == NULL || app->archive == NULL ||
+        o->op.st.reason != SANDBOX__V1__ERROR_REASON__ERROR_REASON_SANDBOX_NOT_FOUND)
+        return false;
+    v->asked_archive = true;
+    v->gone = o->op.st;
+    free(v->output.out);
+    v->output = (struct e2b_output){0};
+    operation_again(o);
+    v->ask_archive(v);
+    return true;
+}
+
 void verb_begin(struct verb *v, struct call *c, const char *sandbox_id, const char *command_id,
                 void (*answer_with)(struct verb *v))
 {
     v->o.answer = answer;
+    v->o.failed = failed;
     v->o.release = release;
     v->answer = answer_with;
     snprintf(v->sandbox_id, sizeof(v->sandbox_id), "%s", sandbox_id);

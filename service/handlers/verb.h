@@ -15,6 +15,10 @@ struct verb {
     void (*answer)(struct verb *v); /* the verb went well: v->output holds what it printed */
     void (*failed)(struct verb *v, struct status *st); /* it did not, st is the answer: may add to
                                                           it. NULL: nothing to add */
+    /* The sandbox is gone: asks the archive, on o.op, for the same output. NULL: it has nothing. */
+    void (*ask_archive)(struct verb *v);
+    bool asked_archive;
+    struct status gone;              /* what was known before it was asked */
     void (*release)(struct verb *v); /* frees what v is part of. NULL: it is all */
 };
 

@@ -122,6 +122,9 @@ static bool create(struct sandbox_desk *d, const struct zygote_request *r, int *
                    struct status *st)
 {
     AUTO_CLOSE int files_fd = -1;
+    struct sandbox_order order = {.limits = zygote_limits(&r->limits),
+                                  .config_fd = fds[REQUEST_CONFIG],
+                                  .rootfs = r->rootfs[0] != '\0' ? r->rootfs : NULL};
     struct sandbox *s;
 
     if (fds[REQUEST_CONFIG] < 0)
@@ -130,7 +133,8 @@ static bool create(struct sandbox_desk *d, const struct zygote_request *r, int *
         return false;
     if (r->name[0] != '\0' && !open_snapshot(r->name, &files_fd, st))
         return false;
-    s = sandbox_lives_create(d->lives, r->id, &r->limits, fds[REQUEST_CONFIG], files_fd, st);
+    order.files_fd = files_fd;
+    s = sandbox_lives_create(d->lives, r->id, &order, st);
     if (!s)
         return false;
     sandbox_lives_set(s, r->deadline_ns, r->at_deadline, take_fd(&fds[REQUEST_RECORD]));
@@ -244,6 +248,7 @@ static void on_request(struct loop_fd *io, uint32_t events)
     if (n < 0 && errno == EAGAIN)
         return;
     request.id[sizeof request.id - 1] = request.name[sizeof request.name - 1] = '\0';
+    request.rootfs[sizeof request.rootfs - 1] = '\0';
     stays = n == (ssize_t)sizeof request && (d->greeted || request.op == ZYGOTE_GREET) &&
             serve(d, &request, fds);
     for (size_t i = 0; i < REQUEST_FDS; i++)

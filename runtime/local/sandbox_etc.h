@@ -14,3 +14,6 @@
 /* Copies from source ("/etc") into the new directory target; all of it owned by uid and gid. */
 bool sandbox_etc_make(const char *source, const char *target, uid_t uid, gid_t gid,
                       struct status *st);
+
+/* Writes to a directory what names the sandbox itself and its name server. False: errno. */
+bool sandbox_etc_write_names(int to);

@@ -30,24 +30,14 @@ static const char *const system_directories[] = {
 
 static void add_layer(struct sandbox_host *host, const char *name, int userns)
 {
-    struct sandbox_layer *layer = &host->layer[host->n_layers];
-    char source[32];
-    struct stat info;
-    ssize_t n;
+    AUTO_FREE char *source = xasprintf("/%s", name);
+    struct sandbox_layer *layer =
+        sandbox_layers_add(&host->system, name, strcmp(name, "etc") == 0 ? "etc" : source);
 
-    snprintf(source, sizeof source, "/%s", name);
-    if (lstat(source, &info) < 0)
+    if (!layer || layer->link)
         return;
-    *layer = (struct sandbox_layer){.name = name};
-    if (S_ISLNK(info.st_mode)) {
-        n = readlink(source, layer->link, sizeof layer->link - 1);
-        layer->link[n > 0 ? n : 0] = '\0';
-    } else {
-        strcpy(layer->lower, strcmp(name, "etc") == 0 ? "etc" : source);
-        layer->mapped = userns >= 0 && sandbox_layers_can_map(layer->lower, userns);
-        host->idmapped = host->idmapped && layer->mapped;
-    }
-    host->n_layers++;
+    layer->cloned = userns >= 0 && sandbox_layers_can_map(layer->lower, userns);
+    host->idmapped = host->idmapped && layer->cloned;
 }
 
 /* Nothing that the zygote or a sandbox mounts is to reach the host, nor the other way round. */
@@ -144,7 +134,7 @@ bool sandbox_host_init(struct sandbox_host *host, enum zygote_tier tier, int age
 
 void sandbox_host_deinit(struct sandbox_host *host)
 {
-    host->n_layers = 0;
+    sandbox_layers_deinit(&host->system);
     free(host->slots);
     host->slots = NULL;
     sandbox_cgroups_deinit(&host->cgroups);

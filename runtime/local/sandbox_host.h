@@ -6,6 +6,7 @@
 
 #include "common/base/status.h"
 #include "runtime/local/sandbox_cgroup.h"
+#include "runtime/local/sandbox_layers.h"
 #include "runtime/local/sandbox_net.h"
 #include "runtime/local/sandbox_slots.h"
 #include "runtime/local/zygote.h"
@@ -15,16 +16,6 @@
 #include <sys/resource.h>
 #include <sys/types.h>
 
-enum { SANDBOX_LAYERS = 12 };
-
-/* A directory of the system: an overlay over the host's, or a link as the host has it. */
-struct sandbox_layer {
-    const char *name; /* static: "usr" */
-    char lower[48];   /* the lower directory, absolute or below the working directory */
-    char link[48];    /* where it links to; empty: it is a directory */
-    bool mapped;      /* each sandbox has a clone of it, see sandbox_layers.h */
-};
-
 struct sandbox_host {
     enum zygote_tier tier;
     int agent_fd; /* borrowed: the agent program, sealed */
@@ -32,8 +23,7 @@ struct sandbox_host {
     gid_t gid;
     struct sandbox_slots *slots; /* owned; tier A: the ids */
     bool idmapped;               /* tier A: the system's files belong to root inside as well */
-    struct sandbox_layer layer[SANDBOX_LAYERS];
-    int n_layers;
+    struct sandbox_layers system; /* owned */
     struct sandbox_cgroups cgroups;
     struct sock_fprog filter; /* owned */
     struct sandbox_net net;   /* set up behind sandbox_host_init() */

@@ -5,20 +5,122 @@
 #include "runtime/local/sandbox_layers.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/mem.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/mount.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+/* --- what there is --- */
+
+struct sandbox_layer *sandbox_layers_add(struct sandbox_layers *layers, const char *name,
+                                         const char *lower)
+{
+    struct sandbox_layer *layer = &layers->layer[layers->n];
+    char link[PATH_MAX];
+    struct stat info;
+    ssize_t n;
+
+    if (lstat(lower, &info) < 0 || !(S_ISDIR(info.st_mode) || S_ISLNK(info.st_mode)))
+        return NULL;
+    n = S_ISLNK(info.st_mode) ? readlink(lower, link, sizeof link - 1) : 0;
+    if (n < 0)
+        return NULL;
+    link[n] = '\0';
+    *layer = (struct sandbox_layer){.name = xstrdup(name),
+                                    .lower = xstrdup(lower),
+                                    .link = n > 0 ? xstrdup(link) : NULL,
+                                    .mode = info.st_mode & 07777,
+                                    .uid = info.st_uid,
+                                    .gid = info.st_gid};
+    layers->n++;
+    return layer;
+}
+
+/* Every sandbox has these of its own. */
+static bool is_own(const char *name)
+{
+    static const char *const own[] = {".", "..", "dev", "proc", "sys", "run", "tmp", "lost+found"};
+
+    for (size_t i = 0; i < sizeof own / sizeof *own; i++)
+        if (strcmp(name, own[i]) == 0)
+            return true;
+    return false;
+}
+
+/* Files at the top of it are left out: what is there are directories, and links to them. */
+bool sandbox_layers_read(struct sandbox_layers *ret, const char *rootfs, bool cloned,
+                         struct status *st)
+{
+    DIR *dir = opendir(rootfs);
+    struct dirent *entry;
+    bool fits = true;
+
+    ret->foreign = true;
+    if (!dir)
+        return status_set(st, CODE_FAILED_PRECONDITION, 0,
+                          "the template's root file system %s cannot be read: %s", rootfs,
+                          strerror(errno));
+    while (fits && (entry = readdir(dir)) != NULL) {
+        AUTO_FREE char *lower = xasprintf("%s/%s", rootfs, entry->d_name);
+        struct sandbox_layer *layer;
+
+        if (is_own(entry->d_name))
+            continue;
+        /* A mount's options are text, which these would end. */
+        fits = ret->n < SANDBOX_LAYERS && !strpbrk(entry->d_name, ",:\\");
+        layer = fits ? sandbox_layers_add(ret, entry->d_name, lower) : NULL;
+        if (layer)
+            layer->cloned = cloned && !layer->link;
+    }
+    closedir(dir);
+    return fits ||
+           status_set(st, CODE_FAILED_PRECONDITION, 0,
+                      "the template's root file system %s has more than %d directories at its "
+                      "top, or one with a comma, a colon or a backslash in its name",
+                      rootfs, SANDBOX_LAYERS);
+}
+
+void sandbox_layers_deinit(struct sandbox_layers *layers)
+{
+    while (layers->n > 0) {
+        struct sandbox_layer *layer = &layers->layer[--layers->n];
+
+        free(layer->name);
+        free(layer->lower);
+        free(layer->link);
+    }
+}
+
+const struct sandbox_layer *sandbox_layers_find(const struct sandbox_layers *layers,
+                                                const char *path)
+{
+    size_t len = strcspn(path, "/");
+
+    for (int i = 0; i < layers->n; i++)
+        if (strlen(layers->layer[i].name) == len &&
+            memcmp(layers->layer[i].name, path, len) == 0)
+            return &layers->layer[i];
+    return NULL;
+}
+
+/* --- its clones --- */
+
+/* namespace_fd: whose ids it is mapped to; -1: it is not. */
 static int clone_mapped(const char *path, int namespace_fd)
 {
     struct mount_attr attr = {
-        .attr_set = MOUNT_ATTR_IDMAP | MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV,
-        .userns_fd = (uint64_t)namespace_fd,
+        .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV |
+                    (namespace_fd >= 0 ? MOUNT_ATTR_IDMAP : 0),
+        .userns_fd = namespace_fd >= 0 ? (uint64_t)namespace_fd : 0,
     };
     AUTO_CLOSE int tree =
         (int)syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC);
@@ -58,16 +160,26 @@ static bool send_word(int sync_fd, const int *fds, size_t n)
     return sendmsg(sync_fd, &message, MSG_NOSIGNAL) == 1;
 }
 
-bool sandbox_layers_send(const struct sandbox_host *host, int sync_fd, int namespace_fd)
+/* A template's may be on a file system that cannot be mapped: then its files are nobody's inside. */
+static int clone_layer(const struct sandbox_layers *layers, int i, int namespace_fd)
+{
+    int fd = clone_mapped(layers->layer[i].lower, namespace_fd);
+
+    if (fd < 0 && errno == EINVAL && layers->foreign)
+        fd = clone_mapped(layers->layer[i].lower, -1);
+    return fd;
+}
+
+bool sandbox_layers_send(const struct sandbox_layers *layers, int sync_fd, int namespace_fd)
 {
     int fds[SANDBOX_LAYERS], error;
     size_t n = 0;
     bool done = true;
 
-    for (int i = 0; i < host->n_layers && done; i++) {
-        if (!host->layer[i].mapped)
+    for (int i = 0; i < layers->n && done; i++) {
+        if (!layers->layer[i].cloned)
             continue;
-        fds[n] = clone_mapped(host->layer[i].lower, namespace_fd);
+        fds[n] = clone_layer(layers, i, namespace_fd);
         done = fds[n] >= 0;
         n += done;
     }
@@ -79,7 +191,8 @@ bool sandbox_layers_send(const struct sandbox_host *host, int sync_fd, int names
     return done;
 }
 
-bool sandbox_layers_receive(const struct sandbox_host *host, int sync_fd, int fd[SANDBOX_LAYERS])
+bool sandbox_layers_receive(const struct sandbox_layers *layers, int sync_fd,
+                            int fd[SANDBOX_LAYERS])
 {
     char word;
     struct iovec part = {&word, 1};
@@ -100,6 +213,6 @@ bool sandbox_layers_receive(const struct sandbox_host *host, int sync_fd, int fd
         memcpy(received, CMSG_DATA(header), n * sizeof(int));
     }
     for (int i = 0; i < SANDBOX_LAYERS; i++)
-        fd[i] = i < host->n_layers && host->layer[i].mapped && used < n ? received[used++] : -1;
+        fd[i] = i < layers->n && layers->layer[i].cloned && used < n ? received[used++] : -1;
     return true;
 }

@@ -94,7 +94,7 @@ static void on_timer(struct loop_timer *timer)
         clear(s);
         return;
     }
-    status_set(&st, CODE_DEADLINE_EXCEEDED, 0, "the sandbox's agent did not start within %d s",
+    status_set(&st, CODE_DEADLINE_EXCEEDED, 0, "the sandbox was not ready within %d s",
                SANDBOX_START_MS / 1000);
     fail(s, &st);
 }
@@ -333,10 +333,8 @@ static bool watch(struct sandbox_lives *l, struct sandbox *s, struct status *st)
 }
 
 struct sandbox *sandbox_lives_create(struct sandbox_lives *l, const char *id,
-                                     const struct zygote_limits *limits, int config_fd,
-                                     int files_fd, struct status *st)
+                                     const struct sandbox_order *order, struct status *st)
 {
-    struct zygote_limits given = zygote_limits(limits);
     int64_t began_ns = clock_boottime_ns();
     struct sandbox *s;
 
@@ -344,7 +342,7 @@ struct sandbox *sandbox_lives_create(struct sandbox_lives *l, const char *id,
         status_set(st, CODE_ALREADY_EXISTS, 0, "sandbox %s exists", id);
         return NULL;
     }
-    s = sandbox_spawn(l->host, id, &given, config_fd, files_fd, st);
+    s = sandbox_spawn(l->host, id, order, st);
     if (!s)
         return NULL;
     s->began_ns = began_ns;

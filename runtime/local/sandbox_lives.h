@@ -29,8 +29,7 @@ void sandbox_lives_deinit(struct sandbox_lives *l);
 
 /* Begins to make one, which has no deadline yet. NULL: st says why. */
 struct sandbox *sandbox_lives_create(struct sandbox_lives *l, const char *id,
-                                     const struct zygote_limits *limits, int config_fd,
-                                     int files_fd, struct status *st);
+                                     const struct sandbox_order *order, struct status *st);
 
 /* One that starts or runs; NULL, and st says so, when there is none. */
 struct sandbox *sandbox_lives_find(const struct sandbox_lives *l, const char *id,

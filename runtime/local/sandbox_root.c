@@ -10,6 +10,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
 #include "runtime/local/agent/handover.h"
+#include "runtime/local/sandbox_rootfs.h"
 #include "runtime/local/sandbox_save.h"
 #include "runtime/local/sudo/sudo_program.h"
 
@@ -91,7 +92,8 @@ static void mount_store(const struct sandbox_host *host, const struct zygote_lim
     must(mount(ROOT, ROOT, NULL, MS_BIND, NULL) == 0, "bind the root directory");
 }
 
-static void make_skeleton(const struct sandbox_host *host)
+/* What the system brings itself comes with its layers. */
+static void make_skeleton(const struct sandbox_host *host, const struct sandbox_layers *layers)
 {
     static const struct {
         const char *path;
@@ -106,12 +108,16 @@ static void make_skeleton(const struct sandbox_host *host)
     char path[64];
 
     for (size_t i = 0; i < sizeof directories / sizeof *directories; i++) {
+        if (sandbox_layers_find(layers, directories[i].path))
+            continue;
         snprintf(path, sizeof path, ROOT "/%s", directories[i].path);
         make_directory(path, directories[i].mode);
     }
-    make_link("/run", ROOT "/var/run");
-    make_link("/run/lock", ROOT "/var/lock");
-    if (host->tier == ZYGOTE_TIER_A)
+    if (!sandbox_layers_find(layers, "var")) {
+        make_link("/run", ROOT "/var/run");
+        make_link("/run/lock", ROOT "/var/lock");
+    }
+    if (host->tier == ZYGOTE_TIER_A && !sandbox_layers_find(layers, "home"))
         must(chown(ROOT AGENT_USER_HOME, AGENT_USER_ID, AGENT_USER_ID) == 0, "give the home away");
 }
 
@@ -128,12 +134,16 @@ static void bind_read_only(const char *source, const char *target)
  * Our own in place of the host's, which would need what /etc here does not have. A file of the
  * upper layer, and so saved with it; directories on the way to it merge with those below.
  */
-static void place_sudo(const struct sandbox_host *host)
+static void place_sudo(const struct sandbox_host *host, const char *lower)
 {
     static const char path[] = "mnt/upper/usr/bin/sudo";
     const uint8_t *from = sudo_program_start;
+    AUTO_FREE char *bin = xasprintf("%s/bin", lower);
     AUTO_CLOSE int fd = -1;
+    struct stat info;
 
+    if (lstat(bin, &info) < 0 || !S_ISDIR(info.st_mode))
+        return; /* a template's link: a directory would hide where it leads */
     make_directory("mnt/upper/usr/bin", 0755);
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
     must(fd >= 0, "make %s", path);
@@ -147,38 +157,67 @@ static void place_sudo(const struct sandbox_host *host)
         must(fchmod(fd, 04755) == 0, "make %s set-user-id", path);
 }
 
-/* Where the overlay can find it: the overlay keeps it, so nobody else needs to. */
-static void attach_clone(int fd, const char *path)
+/*
+ * Where the overlay can find it: the overlay keeps it, so nobody else needs to. A template's path,
+ * which may have any characters, is bound there too.
+ */
+static void attach_lower(const struct sandbox_layer *layer, int clone_fd, const char *path)
 {
     make_directory(path, 0755);
-    must(syscall(SYS_move_mount, fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) == 0, "attach %s",
-         path);
+    if (clone_fd >= 0)
+        must(syscall(SYS_move_mount, clone_fd, "", AT_FDCWD, path, MOVE_MOUNT_F_EMPTY_PATH) == 0,
+             "attach %s", path);
+    else
+        must(mount(layer->lower, path, NULL, MS_BIND | MS_REC, NULL) == 0, "bind %s", path);
 }
 
-static void mount_layer(const struct sandbox_host *host, const struct sandbox_layer *layer,
-                        int clone_fd, bool is_new)
+/* The upper directory is the one that is seen: it is as the template has it. */
+static void make_upper(const struct sandbox_inside *in, const struct sandbox_layer *layer,
+                       const char *upper)
 {
-    char target[64], upper[64], work[64], lower[64], options[256];
+    bool is_there = access(upper, F_OK) == 0;
 
-    snprintf(target, sizeof target, ROOT "/%s", layer->name);
-    if (*layer->link) {
+    make_directory(upper, in->layers->foreign ? layer->mode : 0755);
+    if (in->layers->foreign && !is_there && in->host->tier == ZYGOTE_TIER_A &&
+        layer->uid < SANDBOX_SLOT_IDS && layer->gid < SANDBOX_SLOT_IDS)
+        must(chown(upper, layer->uid, layer->gid) == 0, "give %s its owner", upper);
+}
+
+static void dress(const struct sandbox_inside *in, const struct sandbox_layer *layer,
+                  const char *lower, const char *upper)
+{
+    if (strcmp(layer->name, "usr") == 0)
+        place_sudo(in->host, lower);
+    else if (in->layers->foreign && strcmp(layer->name, "etc") == 0)
+        sandbox_rootfs_dress_etc(lower, upper);
+    else if (in->layers->foreign && strcmp(layer->name, "home") == 0)
+        sandbox_rootfs_dress_home(in->host, lower, upper);
+}
+
+static void mount_layer(const struct sandbox_inside *in, const struct sandbox_layer *layer,
+                        int clone_fd)
+{
+    AUTO_FREE char *target = xasprintf(ROOT "/%s", layer->name);
+    AUTO_FREE char *upper = xasprintf("mnt/upper/%s", layer->name);
+    AUTO_FREE char *work = xasprintf("mnt/workdir/%s", layer->name);
+    bool attached = clone_fd >= 0 || in->layers->foreign;
+    AUTO_FREE char *lower =
+        attached ? xasprintf("mnt/lower/%s", layer->name) : xstrdup(layer->lower);
+    AUTO_FREE char *options = xasprintf("lowerdir=%s,upperdir=%s,workdir=%s,userxattr", lower,
+                                        upper, work);
+
+    if (layer->link) {
         make_link(layer->link, target);
         return;
     }
-    snprintf(upper, sizeof upper, "mnt/upper/%s", layer->name);
-    snprintf(work, sizeof work, "mnt/workdir/%s", layer->name);
     make_directory(target, 0755);
-    make_directory(upper, 0755);
+    make_upper(in, layer, upper);
     make_directory(work, 0755);
-    snprintf(lower, sizeof lower, clone_fd >= 0 ? "mnt/lower/%s" : "%s",
-             clone_fd >= 0 ? layer->name : layer->lower);
-    if (clone_fd >= 0)
-        attach_clone(clone_fd, lower);
-    if (is_new && strcmp(layer->name, "usr") == 0)
-        place_sudo(host);
-    snprintf(options, sizeof options, "lowerdir=%s,upperdir=%s,workdir=%s,userxattr", lower, upper,
-             work);
-    if (mount("overlay", target, "overlay", without_suid(host) | MS_NODEV, options) == 0)
+    if (attached)
+        attach_lower(layer, clone_fd, lower);
+    if (in->files_fd < 0)
+        dress(in, layer, lower, upper);
+    if (mount("overlay", target, "overlay", without_suid(in->host) | MS_NODEV, options) == 0)
         return;
     must(errno == EINVAL, "mount the overlay of /%s", layer->name);
     bind_read_only(lower, target);
@@ -277,16 +316,21 @@ int sandbox_root_open_store(void)
     return open("mnt", O_PATH | O_DIRECTORY | O_CLOEXEC);
 }
 
-void sandbox_root_build(const struct sandbox_host *host, const struct zygote_limits *limits,
-                        const int layer_fd[SANDBOX_LAYERS], int files_fd)
+void sandbox_root_build(const struct sandbox_inside *in, const int layer_fd[SANDBOX_LAYERS])
 {
-    mount_store(host, limits);
-    if (files_fd >= 0)
-        must(sandbox_restore(host, "mnt", files_fd), "bring back its files");
-    make_skeleton(host);
-    for (int i = 0; i < host->n_layers; i++)
-        mount_layer(host, &host->layer[i], layer_fd[i], files_fd < 0);
-    fill_dev(host);
+    bool is_new = in->files_fd < 0;
+
+    mount_store(in->host, &in->limits);
+    if (!is_new)
+        must(sandbox_restore(in->host, "mnt", in->files_fd), "bring back its files");
+    make_skeleton(in->host, in->layers);
+    for (int i = 0; i < in->layers->n; i++)
+        mount_layer(in, &in->layers->layer[i], layer_fd[i]);
+    if (is_new && !sandbox_layers_find(in->layers, "etc")) {
+        make_directory(ROOT "/etc", 0755);
+        sandbox_rootfs_dress_etc(NULL, ROOT "/etc");
+    }
+    fill_dev(in->host);
     mount_proc();
     mount_boot_id();
 }

@@ -4,17 +4,13 @@
  */
 #pragma once
 
-#include "runtime/local/sandbox_host.h"
+#include "runtime/local/sandbox_setup.h"
 
 /* Tells the zygote which step failed (errno: why) and ends the process. */
 _Noreturn void sandbox_fail(const char *step);
 
-/*
- * layer_fd: of sandbox_layers_receive(). files_fd: what is in the writable layer at first
- * (sandbox_save.h); -1: nothing.
- */
-void sandbox_root_build(const struct sandbox_host *host, const struct zygote_limits *limits,
-                        const int layer_fd[SANDBOX_LAYERS], int files_fd);
+/* layer_fd: of sandbox_layers_receive(). */
+void sandbox_root_build(const struct sandbox_inside *in, const int layer_fd[SANDBOX_LAYERS]);
 /* The writable layer below the overlays, before the host's files are left. The caller's. */
 int sandbox_root_open_store(void);
 void sandbox_root_enter(void);

@@ -204,7 +204,7 @@ _Noreturn void sandbox_setup(const struct sandbox_inside *in)
 
     sync_fd = in->sync_fd;
     reset_signals();
-    if (!sandbox_layers_receive(in->host, sync_fd, layers)) /* and the maps are written */
+    if (!sandbox_layers_receive(in->layers, sync_fd, layers)) /* and the maps are written */
         _exit(1);                                           /* the zygote is gone */
     must(sandbox_cgroups_join(&in->cgroups), "join its control groups");
     must(sandbox_ids_take(in->host), "take the ids of the sandbox");
@@ -213,7 +213,7 @@ _Noreturn void sandbox_setup(const struct sandbox_inside *in)
     /* The daemon's session keyring would be inherited. */
     if (syscall(SYS_keyctl, KEYCTL_JOIN_SESSION_KEYRING, NULL) < 0 && errno != ENOSYS)
         must(errno == EPERM || errno == EDQUOT, "leave the session's keyring");
-    sandbox_root_build(in->host, &in->limits, layers, in->files_fd);
+    sandbox_root_build(in, layers);
     hand_over_store();
     must(sethostname("e2b.local", 9) == 0, "set the host name");
     enter_network(&in->host->net);

@@ -18,7 +18,8 @@ enum { SANDBOX_STORE_WORD = 5, SANDBOX_NETWORK_WORD = 3 };
 /* What the first process needs besides what it shares; the descriptors are its own copies. */
 struct sandbox_inside {
     const struct sandbox_host *host;
-    struct zygote_limits limits; /* all given */
+    const struct sandbox_layers *layers; /* the system it sees */
+    struct zygote_limits limits;         /* all given */
     int http_fd;
     int dial_fd;
     int config_fd;

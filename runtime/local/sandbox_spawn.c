@@ -120,7 +120,7 @@ bool sandbox_await(struct sandbox *s, struct status *st)
 
         if (left_ms <= 0)
             return status_set(st, CODE_DEADLINE_EXCEEDED, 0,
-                              "the sandbox's agent did not start within %d s",
+                              "the sandbox was not ready within %d s",
                               SANDBOX_START_MS / 1000);
         if (poll(&poller, 1, left_ms) > 0)
             word = sandbox_hear(s, st);
@@ -128,8 +128,8 @@ bool sandbox_await(struct sandbox *s, struct status *st)
     return word == SANDBOX_SERVES;
 }
 
-static bool let_go(const struct sandbox_host *host, const struct sandbox *sandbox,
-                   struct status *st)
+static bool let_go(const struct sandbox_host *host, const struct sandbox_layers *layers,
+                   const struct sandbox *sandbox, struct status *st)
 {
     if (!sandbox_ids_map(host, sandbox->pid, sandbox->first_id)) {
         struct sandbox_failure failure = {.step = "write its id maps", .error = errno};
@@ -137,7 +137,7 @@ static bool let_go(const struct sandbox_host *host, const struct sandbox *sandbo
         return set_failure(st, &failure);
     }
     oom_score_set(sandbox->pid, OOM_SCORE_SANDBOX); /* only root may, and only root had less */
-    if (!sandbox_layers_send(host, sandbox->sync_fd, sandbox->namespace_fd))
+    if (!sandbox_layers_send(layers, sandbox->sync_fd, sandbox->namespace_fd))
         return status_set(st, CODE_INTERNAL, 0,
                           "the sandbox's first process cannot be given the system's files: %s",
                           strerror(errno));
@@ -154,7 +154,7 @@ static int open_namespace(pid_t pid)
 }
 
 static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
-                  const struct zygote_limits *limits, int config_fd, int files_fd,
+                  const struct sandbox_order *order, const struct sandbox_layers *layers,
                   struct status *st)
 {
     int sync[2];
@@ -169,12 +169,19 @@ static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
     AUTO_CLOSE int theirs = sync[1];
     AUTO(sandbox_cgroup_ways_deinit) struct sandbox_cgroup_ways ways;
 
-    if (!sandbox_cgroups_make(&host->cgroups, sandbox->id, limits, &ways, st))
+    if (!sandbox_cgroups_make(&host->cgroups, sandbox->id, &order->limits, &ways, st))
         return false;
     sandbox->pid = sandbox_ids_fork(namespaces, ways.group_fd, &sandbox->pidfd);
     if (sandbox->pid == 0) {
-        struct sandbox_inside in = {host,      *limits,  http_fd, dial_fd,
-                                    config_fd, files_fd, ways,    theirs};
+        struct sandbox_inside in = {.host = host,
+                                    .layers = layers,
+                                    .limits = order->limits,
+                                    .http_fd = http_fd,
+                                    .dial_fd = dial_fd,
+                                    .config_fd = order->config_fd,
+                                    .files_fd = order->files_fd,
+                                    .cgroups = ways,
+                                    .sync_fd = theirs};
 
         close(sandbox->sync_fd); /* so that the end of the zygote is seen as such */
         sandbox_setup(&in);
@@ -189,12 +196,22 @@ static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
     if (sandbox->namespace_fd < 0)
         return status_set(st, CODE_INTERNAL, 0, "the sandbox's namespace cannot be opened: %s",
                           strerror(errno));
-    return let_go(host, sandbox, st);
+    return let_go(host, layers, sandbox, st);
+}
+
+static bool start_in_system(const struct sandbox_host *host, struct sandbox *sandbox,
+                            const struct sandbox_order *order, struct status *st)
+{
+    AUTO(sandbox_layers_deinit) struct sandbox_layers own = {.n = 0};
+
+    if (!order->rootfs)
+        return start(host, sandbox, order, &host->system, st);
+    return sandbox_layers_read(&own, order->rootfs, host->tier == ZYGOTE_TIER_A, st) &&
+           start(host, sandbox, order, &own, st);
 }
 
 struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
-                              const struct zygote_limits *limits, int config_fd, int files_fd,
-                              struct status *st)
+                              const struct sandbox_order *order, struct status *st)
 {
     struct sandbox *sandbox = xcalloc(1, sizeof *sandbox);
     AUTO_FREE char *dir = xasprintf("../sandboxes/%s", id);
@@ -213,7 +230,7 @@ struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
                    host->slots->n);
     else if (mkdir(dir, 0700) < 0)
         status_set(st, CODE_INTERNAL, 0, "%s cannot be made: %s", dir, strerror(errno));
-    else if (start(host, sandbox, limits, config_fd, files_fd, st))
+    else if (start_in_system(host, sandbox, order, st))
         return sandbox;
     sandbox_end(host, sandbox);
     return NULL;

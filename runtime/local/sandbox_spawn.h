@@ -50,14 +50,17 @@ struct sandbox {
     int clearings;           /* tried */
 };
 
-/*
- * Begins to make a sandbox. config_fd is the text of runtime/local/agent/handover.h; files_fd is
- * what it starts with (sandbox_save.h), -1: nothing. The caller owns the result. NULL: nothing is
- * left of it.
- */
+/* What a sandbox is made of. All is borrowed for the call. */
+struct sandbox_order {
+    struct zygote_limits limits; /* all given */
+    int config_fd;               /* the text of runtime/local/agent/handover.h */
+    int files_fd;                /* what it starts with (sandbox_save.h); -1: nothing */
+    const char *rootfs;          /* the system it sees; NULL: the host's */
+};
+
+/* Begins to make one. The caller owns the result. NULL: nothing is left of it. */
 struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
-                              const struct zygote_limits *limits, int config_fd, int files_fd,
-                              struct status *st);
+                              const struct sandbox_order *order, struct status *st);
 
 enum sandbox_word {
     SANDBOX_WAITS,

@@ -81,14 +81,15 @@ static bool probe(struct sandbox_host *host, struct status *st)
 {
     static const char config[] = "id=probe\0template=probe";
     const struct zygote_limits none = {0};
-    struct zygote_limits limits = zygote_limits(&none);
+    struct sandbox_order order = {.limits = zygote_limits(&none), .files_fd = -1};
     AUTO_CLOSE int config_fd = memfd_create("config", MFD_CLOEXEC);
     struct sandbox *sandbox;
     bool serves;
 
     if (config_fd < 0 || write(config_fd, config, sizeof config) != sizeof config)
         return status_set(st, CODE_INTERNAL, 0, "no file in memory: %s", strerror(errno));
-    sandbox = sandbox_spawn(host, "probe", &limits, config_fd, -1, st);
+    order.config_fd = config_fd;
+    sandbox = sandbox_spawn(host, "probe", &order, st);
     if (!sandbox)
         return false;
     serves = sandbox_await(sandbox, st);

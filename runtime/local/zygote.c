@@ -130,6 +130,10 @@ static int make_config(const struct zygote *z, const struct zygote_spec *spec)
         buf_printf(&text, "disk=%lld%c", (long long)limits.disk_bytes, 0) &&
         buf_printf(&text, "memory=%lld%c", (long long)limits.memory_bytes, 0);
 
+    if (spec->start)
+        fits = fits && buf_printf(&text, "start=%s%c", spec->start, 0);
+    if (spec->ready)
+        fits = fits && buf_printf(&text, "ready=%s%c", spec->ready, 0);
     if (spec->access_token)
         fits = fits && buf_printf(&text, "token=%s%c", spec->access_token, 0);
     for (size_t i = 0; i < spec->n_envs; i++)
@@ -152,6 +156,14 @@ static bool set_name(char *to, const char *id, const char *what, struct status *
                           ZYGOTE_ID_MAX);
     memcpy(to, id, len + 1);
     return true;
+}
+
+static bool set_rootfs(struct zygote_request *request, const char *rootfs, struct status *st)
+{
+    int n = snprintf(request->rootfs, sizeof request->rootfs, "%s", rootfs ? rootfs : "");
+
+    return (size_t)n < sizeof request->rootfs ||
+           status_set(st, CODE_INVALID_ARGUMENT, 0, "the path of a root file system is too long");
 }
 
 static bool set_id(struct zygote_request *request, const char *id, struct status *st)
@@ -180,7 +192,8 @@ bool zygote_create(struct zygote *z, const struct zygote_spec *spec, struct stat
     AUTO_CLOSE int record_fd = -1;
 
     if (!set_id(&request, spec->id, st) || !set_life(&request, &spec->life, &record_fd, st) ||
-        (spec->from && !set_name(request.name, spec->from, "snapshot's name", st)))
+        (spec->from && !set_name(request.name, spec->from, "snapshot's name", st)) ||
+        !set_rootfs(&request, spec->rootfs, st))
         return false;
     config_fd = make_config(z, spec);
     if (config_fd < 0)

@@ -95,6 +95,9 @@ struct zygote_spec {
     const char *access_token;    /* NULL: the agent is open */
     const char *default_user;    /* NULL: "user" */
     const char *default_workdir; /* NULL: the user's home */
+    const char *rootfs;          /* absolute; what it sees in place of the host's system, or NULL */
+    const char *start;           /* a command its default user's shell runs, NULL: none */
+    const char *ready;           /* it is tried until it succeeds, then the sandbox has started */
     const char *from;            /* the snapshot whose files it starts with; NULL: none */
     struct zygote_limits limits;
     struct zygote_life life;

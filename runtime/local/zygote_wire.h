@@ -12,6 +12,7 @@
 
 #include "runtime/local/zygote.h"
 
+#include <limits.h>
 #include <sys/types.h>
 
 /* The name of the zygote's socket in the data directory. */
@@ -47,6 +48,7 @@ struct zygote_request {
     enum zygote_op op;
     char id[ZYGOTE_ID_MAX + 1];
     char name[ZYGOTE_ID_MAX + 1]; /* of a snapshot; CREATE: what it starts with, or empty */
+    char rootfs[PATH_MAX];        /* CREATE: the system it sees; empty: the host's */
     uint64_t behind;              /* a serial, or 0 */
     int64_t orphan_ms;
     struct zygote_limits limits;

@@ -12,6 +12,7 @@
 #include "runtime/local/agent/reply.h"
 #include "runtime/local/agent/services.h"
 #include "runtime/local/agent/spawn.h"
+#include "runtime/local/agent/startup.h"
 
 #include <string.h>
 #include <sys/wait.h>
@@ -157,6 +158,8 @@ void agent_reap(struct agent *a)
     int wait_status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0)
+    while ((pid = waitpid(-1, &wait_status, WNOHANG)) > 0) {
         processes_reaped(&a->processes, pid, wait_status);
+        startup_reaped(a, pid, wait_status);
+    }
 }

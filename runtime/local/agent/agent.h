@@ -20,6 +20,7 @@ struct agent {
     size_t n_watchers;
     struct metrics metrics;
     struct events events;
+    pid_t ready_pid;                  /* startup.c's: what tells that all is ready; 0: none */
     int64_t init_ns;                  /* the time of the newest /init; 0: none had one */
     const struct rpc_method *methods; /* static */
 };

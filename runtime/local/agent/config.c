@@ -17,6 +17,10 @@ static void set(struct config *c, const char *key, const char *value)
         c->id = value;
     else if (strcmp(key, "template") == 0)
         c->template_id = value;
+    else if (strcmp(key, "start") == 0)
+        c->start = value;
+    else if (strcmp(key, "ready") == 0)
+        c->ready = value;
     else if (strcmp(key, "token") == 0)
         config_set(&c->token, value);
     else if (strcmp(key, "user") == 0)

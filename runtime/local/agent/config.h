@@ -10,6 +10,8 @@
 struct config {
     const char *id; /* in the text, as the next */
     const char *template_id;
+    const char *start; /* a shell's command; NULL: none */
+    const char *ready; /* succeeds once the sandbox is ready; NULL: it is at once */
     char *token;      /* owned; NULL: open */
     char *user;       /* owned; who is meant when nobody is named */
     char *workdir;    /* owned; "" for the user's home */

@@ -2,8 +2,8 @@
  * What the zygote hands to an agent: four descriptors and one text.
  *
  * The text is a run of "key=value\0" records: id, template, token (absent: open), user, workdir
- * (may be empty), uids ("range" or "single"), disk (bytes), memory (bytes), and any number of
- * env:NAME=VALUE.
+ * (may be empty), uids ("range" or "single"), disk (bytes), memory (bytes), start and ready
+ * (absent: none; see startup.h), and any number of env:NAME=VALUE.
  */
 #pragma once
 

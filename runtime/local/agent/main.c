@@ -9,6 +9,7 @@
 #include "common/http/server.h"
 #include "runtime/local/agent/agent.h"
 #include "runtime/local/agent/handover.h"
+#include "runtime/local/agent/startup.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,7 +19,6 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static void on_child(struct loop_fd *io, uint32_t events)
@@ -70,7 +70,8 @@ static bool start(struct agent *a, struct status *st)
     if (!config_read(&a->config, AGENT_FD_CONFIG, st))
         return false;
     close(AGENT_FD_CONFIG);
-    return loop_init(&a->loop, st) && watch_children(a, st) && agent_init(a, st);
+    return loop_init(&a->loop, st) && watch_children(a, st) && agent_init(a, st) &&
+           startup_begin(a, st);
 }
 
 int main(void)
@@ -85,9 +86,6 @@ int main(void)
         log_error("the agent cannot start", LOG_S("error", st.message));
         return 1;
     }
-    if (send(AGENT_FD_READY, "", 1, MSG_NOSIGNAL) != 1)
-        return 1; /* the zygote is gone */
-    close(AGENT_FD_READY);
     loop_run(&a.loop);
     return 0;
 }

@@ -255,14 +255,14 @@ static bool check_cwd(const char *cwd, struct status *st)
     return true;
 }
 
-static bool spawn_config(struct processes *table, struct rpc_call *call,
-                         const struct process_start *start, struct spawned *ret, struct status *st)
+static bool spawn_config(struct processes *table, const struct process_start *start,
+                         struct spawned *ret, struct status *st)
 {
     const Process__ProcessConfig *config = start->config;
     const struct config *own = &table->agent->config;
-    AUTO_FREE char *cwd = path_resolve(config->cwd, &call->user, own->workdir, st);
+    AUTO_FREE char *cwd = path_resolve(config->cwd, &start->user, own->workdir, st);
     const char **argv, **envp;
-    struct spawn spawn = {.user = &call->user,
+    struct spawn spawn = {.user = &start->user,
                           .cwd = cwd,
                           .with_stdin = start->with_stdin,
                           .terminal = start->terminal};
@@ -274,7 +274,7 @@ static bool spawn_config(struct processes *table, struct rpc_call *call,
     argv[0] = config->cmd;
     for (size_t i = 0; i < config->n_args; i++)
         argv[i + 1] = config->args[i];
-    envp = make_env(own, &call->user, config);
+    envp = make_env(own, &start->user, config);
     spawn.argv = argv;
     spawn.envp = envp;
     spawned = spawn_start(&spawn, ret, st);
@@ -294,17 +294,17 @@ static void watch(struct process *p, struct loop_fd *io, int fd, uint32_t events
     }
 }
 
-bool process_start(struct processes *table, struct rpc_call *call,
-                   const struct process_start *start, struct status *st)
+struct process *process_start(struct processes *table, struct rpc_call *call,
+                              const struct process_start *start, struct status *st)
 {
     struct process *p;
     struct spawned spawned;
 
-    if (!spawn_config(table, call, start, &spawned, st)) {
+    if (!spawn_config(table, start, &spawned, st)) {
         events_process_failed(&table->agent->events, start->config, st->message);
         process__process_config__free_unpacked(start->config, NULL);
         free(start->tag);
-        return false;
+        return NULL;
     }
     p = xcalloc(1, sizeof(*p));
     *p = (struct process){.table = table,
@@ -325,10 +325,11 @@ bool process_start(struct processes *table, struct rpc_call *call,
     }
     watch(p, &p->in, spawned.in_fd, 0, process_input_ready);
     watch(p, &p->exec, spawned.failure_fd, EPOLLIN, on_exec);
-    if (call->timeout_ms >= 0)
+    if (call && call->timeout_ms >= 0)
         loop_timer_after(loop_of(p), &p->deadline, call->timeout_ms);
-    process_follow(p, call);
-    return true;
+    if (call)
+        process_follow(p, call);
+    return p;
 }
 
 /* ---- being found and followed ---- */

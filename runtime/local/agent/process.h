@@ -77,13 +77,15 @@ struct process *processes_find(struct processes *table, const Process__ProcessSe
 /* How a command is started. */
 struct process_start {
     Process__ProcessConfig *config;
+    struct user user;
     char *tag; /* NULL: none */
     bool with_stdin;
     const struct winsize *terminal; /* NULL: pipes instead */
 };
 
-/* Starts a command; the call follows it. Takes config and tag. */
-bool process_start(struct processes *table, struct rpc_call *call,
+/* Starts a command, which the call follows, if there is one. Takes config and tag. NULL: it failed.
+ */
+struct process *process_start(struct processes *table, struct rpc_call *call,
                    const struct process_start *start, struct status *st);
 /* False: it has no terminal. */
 bool process_resize(struct process *p, const struct winsize *size, struct status *st);

@@ -87,6 +87,7 @@ void process_rpc_start(struct rpc_call *call, const ProtobufCMessage *message)
         return;
     }
     start.config = copy_config(request->process);
+    start.user = call->user;
     start.tag = *request->tag ? xstrdup(request->tag) : NULL;
     if (request->pty) {
         size = size_of(request->pty);

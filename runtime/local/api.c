@@ -46,6 +46,8 @@ static const struct endpoint endpoints[] = {
     {"POST", "/sandboxes/{id}/fork", false, true, api_fork},
     {"POST", "/sandboxes/{id}/snapshots", false, true, api_snapshot},
     {"GET", "/snapshots", false, true, api_list_snapshots},
+    {"GET", "/templates", false, true, api_list_templates_v1},
+    {"GET", "/templates", true, false, api_list_templates},
     {"DELETE", "/templates/{id}", false, true, api_delete_template},
     {"PUT", "/sandboxes/{id}/network", false, true, api_network},
     {"GET", "/sandboxes/{id}/metrics", false, true, api_metrics},

@@ -28,7 +28,8 @@ api_handler api_snapshot, api_list_snapshots, api_fork; /* api_snapshots.c */
 api_handler api_delete_template;
 api_handler api_metrics, api_metrics_of_many; /* api_metrics.c */
 api_handler api_logs_v1, api_logs;            /* api_logs.c */
-api_handler api_template_alias;               /* api_templates.c */
+/* api_templates.c */
+api_handler api_list_templates_v1, api_list_templates, api_template_alias;
 
 /* Ends the exchange with E2B's error body. */
 void api_error(struct http_exchange *x, int status, const char *fmt, ...)

@@ -3,7 +3,6 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
-#include "runtime/local/template.h"
 
 #include <json-c/linkhash.h>
 #include <stdlib.h>
@@ -89,6 +88,7 @@ static bool is_snapshot(const struct api_call *call, const char *reference,
     if (s == NULL)
         return false;
     r->from = xstrdup(s->name);
+    r->blueprint = blueprint_copy(&s->blueprint);
     r->template_id = xstrdup(s->label[0] != '\0' ? s->label : s->name);
     return true;
 }
@@ -97,17 +97,21 @@ static bool check_template(const struct api_call *call, struct sandbox_request *
                            struct status *st)
 {
     struct json_object *v = field(call->body, "templateID");
+    struct template *template;
 
     if (v == NULL || !json_object_is_type(v, json_type_string) || has_nul(v))
         return bad(st, "templateID", "is required and must be a string");
     if (is_snapshot(call, json_object_get_string(v), r))
         return true;
-    switch (template_find(json_object_get_string(v))) {
-    case TEMPLATE_BASE:
+    switch (templates_find(&call->daemon->templates, json_object_get_string(v), &template)) {
+    case TEMPLATE_FOUND:
+        r->template_id = xstrdup(template->id);
+        r->blueprint = blueprint_copy(&template->blueprint);
         return true;
     case TEMPLATE_UNKNOWN:
         return status_set(st, CODE_NOT_FOUND, 0,
-                          "template '%s' not found: the local runtime has one, '" TEMPLATE_ID "'",
+                          "template '%s' not found: the local runtime has '" TEMPLATE_ID
+                          "' and those in the folder of --template-dir",
                           json_object_get_string(v));
     case TEMPLATE_MALFORMED:
         break;

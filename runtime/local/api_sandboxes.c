@@ -5,7 +5,6 @@
 #include "common/base/clock.h"
 #include "runtime/local/agent/handover.h"
 #include "runtime/local/listing.h"
-#include "runtime/local/template.h"
 #include "runtime/local/timestamp.h"
 
 #include <json-c/json_tokener.h>
@@ -31,9 +30,11 @@ static void add_time(struct json_object *o, const char *key, int64_t ns)
 
 static void add_identity(struct json_object *o, const struct sandbox *s)
 {
+    const struct template *template = templates_get(&s->daemon->templates, s->template_id);
+
     add_text(o, "templateID", s->template_id);
-    if (strcmp(s->template_id, TEMPLATE_ID) == 0)
-        add_text(o, "alias", s->template_id);
+    if (template != NULL)
+        add_text(o, "alias", template->n_aliases > 0 ? template->aliases[0] : template->id);
     add_text(o, "sandboxID", s->id);
     add_text(o, "clientID", CLIENT_ID);
     add_text(o, "envdVersion", AGENT_ENVD_VERSION);
@@ -61,7 +62,7 @@ static struct json_object *listed_json(const struct sandbox *s)
 {
     struct json_object *o = json_object_new_object();
     struct json_object *metadata = json_object_new_object();
-    const struct zygote_limits limits = zygote_limits(&s->daemon->config.limits);
+    const struct zygote_limits limits = zygote_limits(&s->blueprint.limits);
 
     add_identity(o, s);
     add_time(o, "startedAt", s->start_ns);
@@ -133,7 +134,7 @@ void api_list(const struct api_call *call)
     AUTO(listing_deinit) struct listing l = {.limit = 0};
     struct status st = STATUS_INIT;
 
-    if (!listing_parse(&l, http_request(call->x)->query, &st)) {
+    if (!listing_parse(&l, http_request(call->x)->query, &call->daemon->templates, &st)) {
         api_status(call->x, &st);
         return;
     }
@@ -148,7 +149,7 @@ void api_list_v1(const struct api_call *call)
     struct status st = STATUS_INIT;
     struct json_object *array;
 
-    if (!listing_parse(&l, http_request(call->x)->query, &st)) {
+    if (!listing_parse(&l, http_request(call->x)->query, &call->daemon->templates, &st)) {
         api_status(call->x, &st);
         return;
     }

@@ -77,8 +77,8 @@ static void on_taken(void *ctx, struct sandbox *s, const struct status *st)
     struct status result = *st;
     const struct snapshot *made = NULL;
 
-    if (st->code == CODE_OK)
-        made = snapshots_add(&t->daemon->snapshots, t->name, t->label, t->id, &result);
+    if (st->code == CODE_OK && s != NULL)
+        made = snapshots_add(&t->daemon->snapshots, t->name, t->label, s, &result);
     else
         snapshots_drop_files(&t->daemon->snapshots, t->name);
     if (t->x != NULL && made != NULL)
@@ -92,11 +92,17 @@ static void on_taken(void *ctx, struct sandbox *s, const struct status *st)
 static bool body_label(const struct api_call *call, const char **ret)
 {
     struct json_object *v = NULL;
+    struct template *template;
 
     *ret = NULL;
     if (call->body == NULL || !json_object_object_get_ex(call->body, "name", &v) || v == NULL)
         return true;
     *ret = json_object_get_string(v);
+    if (json_object_is_type(v, json_type_string) &&
+        templates_find(&call->daemon->templates, *ret, &template) == TEMPLATE_FOUND) {
+        api_error(call->x, 400, "Invalid snapshot name: '%s' is a template", *ret);
+        return false;
+    }
     if (json_object_is_type(v, json_type_string) &&
         strlen(*ret) == (size_t)json_object_get_string_len(v) && snapshots_label_is_valid(*ret))
         return true;
@@ -278,10 +284,17 @@ void api_delete_template(const struct api_call *call)
     const char *encoded = h->path + strlen("/templates/");
     AUTO(buf_deinit) struct buf id = BUF_INIT(ID_MAX);
     const struct snapshot *s = NULL;
+    struct template *template;
 
     if (url_decode(&id, encoded, h->path_len - strlen("/templates/"), false) &&
         memchr(buf_data(&id), '\0', buf_len(&id)) == NULL)
         s = snapshots_find(&call->daemon->snapshots, buf_str(&id));
+    if (s == NULL &&
+        templates_find(&call->daemon->templates, buf_str(&id), &template) == TEMPLATE_FOUND) {
+        api_error(call->x, 400, "Template '%s' is not deleted here: it goes with its folder",
+                  template->id);
+        return;
+    }
     if (s == NULL) {
         api_error(call->x, 404, "Template not found");
         return;

@@ -1,11 +1,11 @@
 /* Tables for everything in the control plane that only looks at memory. */
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/mem.h"
 #include "runtime/local/listing.h"
 #include "runtime/local/rate.h"
 #include "runtime/local/route.h"
 #include "runtime/local/signature.h"
-#include "runtime/local/template.h"
 #include "runtime/local/timestamp.h"
 #include "runtime/local/token.h"
 
@@ -18,6 +18,8 @@
 
 #define N(array) (sizeof(array) / sizeof((array)[0]))
 #define ID "iabcdefghij0123456789"
+
+static const struct templates no_templates;
 
 static void test_timestamps(void **state)
 {
@@ -49,25 +51,6 @@ static void test_timestamps(void **state)
     }
     timestamp_format(1795238454406050000, text);
     assert_string_equal(text, "2026-11-21T05:20:54.406050Z");
-}
-
-static void test_templates(void **state)
-{
-    static const struct {
-        const char *reference;
-        enum template_result result;
-    } cases[] = {
-        {"base", TEMPLATE_BASE},         {"Base", TEMPLATE_BASE},
-        {"base:default", TEMPLATE_BASE}, {"base:v1.2", TEMPLATE_UNKNOWN},
-        {"team/base", TEMPLATE_UNKNOWN}, {"other", TEMPLATE_UNKNOWN},
-        {"", TEMPLATE_MALFORMED},        {"a b", TEMPLATE_MALFORMED},
-        {"base:", TEMPLATE_MALFORMED},   {"base:a:b", TEMPLATE_MALFORMED},
-        {"/base", TEMPLATE_MALFORMED},   {"a/b/c", TEMPLATE_MALFORMED},
-        {"../base", TEMPLATE_MALFORMED},
-    };
-
-    for (size_t i = 0; i < N(cases); i++)
-        assert_int_equal(template_find(cases[i].reference), cases[i].result);
 }
 
 static void test_routes(void **state)
@@ -211,7 +194,7 @@ static void test_bad_lists_are_refused(void **state)
         AUTO(listing_deinit) struct listing l = {.limit = 0};
         struct status st = STATUS_INIT;
 
-        if (listing_parse(&l, queries[i], &st))
+        if (listing_parse(&l, queries[i], &no_templates, &st))
             fail_msg("%s", queries[i]);
         assert_int_equal(st.code, CODE_INVALID_ARGUMENT);
         assert_true(strlen(st.message) > 0);
@@ -235,6 +218,7 @@ static void make_registry(struct registry *r)
             pairs_add(&s->metadata, "even", "yes");
         if (i % 5 == 0)
             pairs_add(&s->metadata, "five", "yes");
+        s->template_id = xstrdup(i < 20 ? "base" : i < 23 ? "local/named" : "x1y2z3");
     }
 }
 
@@ -253,7 +237,7 @@ static void walk(struct registry *r, const char *query, int remove_at, const cha
         struct status st = STATUS_INIT;
         size_t n;
 
-        if (!listing_parse(&l, buf_str(&next), &st))
+        if (!listing_parse(&l, buf_str(&next), &no_templates, &st))
             fail_msg("%s: %s", buf_str(&next), st.message);
         n = listing_page(&l, r, page, &more);
         assert_true(n <= l.limit);
@@ -290,7 +274,10 @@ static void test_pages(void **state)
     walk(&r, "metadata=five%3Dno", -1, "");
     walk(&r, "state=paused", -1, "");
     walk(&r, "state=running,paused&limit=20", -1, all);
-    walk(&r, "template=base", -1, all);
+    walk(&r, "template=base", -1, "19 18 17 16 15 14 13 12 11 10 9 8 7 6 5 4 3 2 1 0 ");
+    walk(&r, "template=local%2Fnamed", -1, "22 21 20 ");
+    walk(&r, "template=Named%3Adefault", -1, "22 21 20 ");
+    walk(&r, "template=x1y2z3", -1, "24 23 ");
     walk(&r, "template=other", -1, "");
     walk(&r, "startedAfter=1970-01-01T00:00:01.000020Z", -1, "24 23 22 21 20 ");
     walk(&r, "limit=7", 0, all);
@@ -424,7 +411,6 @@ int main(void)
         cmocka_unit_test(test_rates),
         cmocka_unit_test(test_origins),
         cmocka_unit_test(test_timestamps),
-        cmocka_unit_test(test_templates),
         cmocka_unit_test(test_routes),
         cmocka_unit_test(test_local_hosts),
         cmocka_unit_test(test_metadata_filter),

@@ -9,7 +9,6 @@
 #include "runtime/local/observer.h"
 #include "runtime/local/proxy.h"
 #include "runtime/local/record.h"
-#include "runtime/local/template.h"
 #include "runtime/local/token.h"
 
 #include <stdlib.h>
@@ -20,12 +19,16 @@
 /* Of a record; so much of it is left for what an update may bring. */
 enum { BUSY_AT_END_MS = 20, NETWORK_TEXT_MAX = 256 << 10 };
 
+/* For a template's ready command: less than the minute that E2B's SDKs wait for an answer. */
+enum { READY_MS = 50000 };
+
 void sandbox_request_deinit(struct sandbox_request *r)
 {
     pairs_deinit(&r->metadata);
     pairs_deinit(&r->envs);
     free(r->from);
     free(r->template_id);
+    blueprint_deinit(&r->blueprint);
     network_deinit(&r->network);
     creation_key_deinit(&r->key);
 }
@@ -160,6 +163,16 @@ static void replace(struct daemon *d, struct sandbox *s)
     daemon_forget(d, old);
 }
 
+static void count_spawn(struct daemon *d, const struct sandbox *s)
+{
+    struct template *template = templates_get(&d->templates, s->template_id);
+
+    if (template == NULL)
+        return;
+    template->spawned_ns = s->start_ns;
+    template->n_spawned++;
+}
+
 static struct sandbox *enter(struct creation *c, const struct sandbox_net_sockets *net)
 {
     struct daemon *d = c->daemon;
@@ -173,7 +186,9 @@ static struct sandbox *enter(struct creation *c, const struct sandbox_net_socket
     daemon_enter(d, s, net, &c->policy);
     daemon_keep(d, s);
     daemon_note(s, NOTE_INFO, "Sandbox started", NULL);
-    log_info("sandbox started", LOG_S("sandbox_id", s->id),
+    if (!c->again)
+        count_spawn(d, s);
+    log_info("sandbox started", LOG_S("sandbox_id", s->id), LOG_S("template", s->template_id),
              LOG_N("took_us", (now_ns - c->began_ns) / 1000));
     return s;
 }
@@ -210,6 +225,7 @@ static void create_in_zygote(struct task *task)
 {
     struct creation *c = container_of(task, struct creation, task);
     const struct sandbox *s = c->sandbox;
+    const struct blueprint *b = &s->blueprint;
     struct zygote_env *envs = xcalloc(s->envs.n + 1, sizeof(*envs));
     struct zygote_spec spec = {
         .id = s->id,
@@ -218,7 +234,13 @@ static void create_in_zygote(struct task *task)
         .n_envs = s->envs.n,
         .from = c->from,
         .access_token = s->access_token[0] != '\0' ? s->access_token : NULL,
-        .limits = c->daemon->config.limits,
+        .limits = b->limits,
+        .rootfs = b->rootfs,
+        .start = b->start,
+        .ready = b->ready,
+        .start_ms = b->ready != NULL ? READY_MS : 0,
+        .default_user = b->user,
+        .default_workdir = b->workdir,
         .life = {.record = buf_data(&c->record),
                  .record_len = buf_len(&c->record),
                  .deadline_ns = c->began_ns + c->lifetime_ns,
@@ -266,8 +288,9 @@ static bool describe(struct creation *c, struct sandbox_request *take)
         return status_set(&c->st, CODE_INTERNAL, 0, "no random numbers");
     sandbox_id_make(random, id);
     c->sandbox = registry_make(id);
-    c->sandbox->template_id =
-        take->template_id != NULL ? TAKE(take->template_id) : xstrdup(TEMPLATE_ID);
+    c->sandbox->template_id = TAKE(take->template_id);
+    c->sandbox->blueprint = take->blueprint;
+    take->blueprint = (struct blueprint){NULL};
     c->from = TAKE(take->from);
     c->sandbox->timeout_s = take->timeout_s;
     c->sandbox->auto_pause = take->auto_pause;
@@ -278,6 +301,7 @@ static bool describe(struct creation *c, struct sandbox_request *take)
     c->sandbox->metadata = take->metadata;
     c->sandbox->creation = take->key;
     c->sandbox->envs = take->envs;
+    pairs_add_missing(&c->sandbox->envs, &c->sandbox->blueprint.envs);
     take->metadata = take->envs = (struct pairs){NULL, 0};
     take->key.text = NULL;
     set_network(d, c->sandbox, &take->network, take->internet);

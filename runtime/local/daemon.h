@@ -17,6 +17,7 @@
 #include "runtime/local/rate.h"
 #include "runtime/local/registry.h"
 #include "runtime/local/snapshots.h"
+#include "runtime/local/template.h"
 #include "runtime/local/token.h"
 
 struct tls_server;
@@ -30,7 +31,8 @@ struct daemon_config {
     const char *domain;   /* NULL: localhost; once it serves: none is told to clients */
     int64_t max_lifetime_ms;
     int64_t max_sandboxes;
-    struct zygote_limits limits;       /* of each sandbox; 0: the default */
+    const char *template_dir;          /* NULL: there is no template but "base" */
+    struct zygote_limits limits;       /* where a template has none; 0: the default */
     int64_t rate_limit;                /* requests per second and route; 0: any number */
     bool tls;                          /* HTTPS too, on the same port */
     const char *name_servers;          /* of egress_resolver_new() */
@@ -61,16 +63,19 @@ struct daemon {
     bool failed;                  /* the zygote died: nothing works any more */
     struct list changes;          /* daemon_pause.c's: what is going on with busy sandboxes */
     struct snapshots snapshots;
-    bool letting_go;  /* it ends, its sandboxes do not */
-    bool stopping;    /* what comes back from the keeper is of no interest any more */
-    uint8_t *scratch; /* owned; one read of the proxy */
+    struct templates templates;
+    struct status no_disk; /* why there is no writable layer on disk; OK: there is */
+    bool letting_go;       /* it ends, its sandboxes do not */
+    bool stopping;         /* what comes back from the keeper is of no interest any more */
+    uint8_t *scratch;      /* owned; one read of the proxy */
 };
 
 /* What create asked for, checked. */
 struct sandbox_request {
     int64_t timeout_s;
     char *from;        /* owned; the snapshot to start with, NULL: none */
-    char *template_id; /* owned; NULL: base */
+    char *template_id; /* owned */
+    struct blueprint blueprint;
     bool auto_pause, keeps_memory, auto_resume;
     bool secure;
     bool internet;
@@ -128,6 +133,11 @@ bool daemon_adopt(struct daemon *d, struct status *st);
 /* For daemon_adopt(): one that is in the registry begins to be served; takes sockets and policy. */
 void daemon_enter(struct daemon *d, struct sandbox *s, const struct sandbox_net_sockets *net,
                   struct egress_policy *policy);
+
+/* Reads the templates. Before the keeper's start. */
+bool daemon_start_templates(struct daemon *d, struct status *st);
+/* Reads them anew. False: they stay as they were. */
+bool daemon_read_templates(struct daemon *d, struct status *st);
 
 /* Takes in what the zygote tells: the keeper's event(). */
 void daemon_on_event(void *daemon, const struct zygote_event *e);

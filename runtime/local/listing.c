@@ -5,13 +5,14 @@
 #include "runtime/local/listing.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/mem.h"
 #include "common/http/url.h"
-#include "runtime/local/template.h"
 #include "runtime/local/timestamp.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 enum { VALUE_MAX = 16 << 10 };
 
@@ -164,18 +165,31 @@ static bool parse_token(struct listing *l, const char *text, bool has_order, str
     return true;
 }
 
-static bool parse_template(struct listing *l, const char *text, struct status *st)
+/* One that is not there may be a snapshot's name, or have been there: its sandboxes still are. */
+static bool parse_template(struct listing *l, const char *text, const struct templates *templates,
+                           struct status *st)
 {
-    switch (template_find(text)) {
-    case TEMPLATE_BASE:
+    struct template *template;
+
+    switch (templates_find(templates, text, &template)) {
+    case TEMPLATE_FOUND:
+        l->template = xstrdup(template->id);
         return true;
     case TEMPLATE_UNKNOWN:
-        l->nothing = true;
+        l->template = xasprintf("%.*s", (int)strcspn(text, ":"), text);
         return true;
     case TEMPLATE_MALFORMED:
         break;
     }
     return bad(st, "template is malformed");
+}
+
+static bool is_of_template(const struct sandbox *s, const char *template)
+{
+    const char *own = strchr(s->template_id, '/');
+
+    return strcasecmp(s->template_id, template) == 0 ||
+           (own != NULL && strcasecmp(own + 1, template) == 0);
 }
 
 /* The value of a parameter. False: there, but not readable. *ret is NULL when it is absent. */
@@ -195,7 +209,8 @@ static bool parameter(const char *query, const char *name, struct buf *value, co
     return status_set(st, CODE_INVALID_ARGUMENT, 0, "%s is not properly encoded", name);
 }
 
-bool listing_parse(struct listing *l, const char *query, struct status *st)
+bool listing_parse(struct listing *l, const char *query, const struct templates *templates,
+                   struct status *st)
 {
     AUTO(buf_deinit) struct buf buf = BUF_INIT(VALUE_MAX);
     bool has_order;
@@ -218,7 +233,8 @@ bool listing_parse(struct listing *l, const char *query, struct status *st)
         return false;
     if (v != NULL && !timestamp_parse(v, &l->after_ns))
         return bad(st, "startedAfter is not a timestamp");
-    if (!parameter(query, "template", &buf, &v, st) || (v != NULL && !parse_template(l, v, st)))
+    if (!parameter(query, "template", &buf, &v, st) ||
+        (v != NULL && !parse_template(l, v, templates, st)))
         return false;
     if (!parameter(query, "nextToken", &buf, &v, st))
         return false;
@@ -228,11 +244,14 @@ bool listing_parse(struct listing *l, const char *query, struct status *st)
 void listing_deinit(struct listing *l)
 {
     pairs_deinit(&l->metadata);
+    free(l->template);
 }
 
 bool listing_matches(const struct listing *l, const struct sandbox *s)
 {
-    if (!(s->paused ? l->paused : l->running) || l->nothing || s->start_ns < l->after_ns)
+    if (!(s->paused ? l->paused : l->running) || s->start_ns < l->after_ns)
+        return false;
+    if (l->template != NULL && !is_of_template(s, l->template))
         return false;
     if (l->has_metadata && s->metadata.n == 0)
         return false;

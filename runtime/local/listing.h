@@ -4,6 +4,7 @@
 #include "common/base/buf.h"
 #include "common/base/status.h"
 #include "runtime/local/registry.h"
+#include "runtime/local/template.h"
 
 enum { LISTING_MAX = 100 };
 
@@ -13,7 +14,7 @@ struct listing {
     bool running;
     bool paused;
     bool ascending;
-    bool nothing;     /* a template that does not exist */
+    char *template;   /* owned; the id of a template, or what a snapshot is called; NULL: any */
     int64_t after_ns; /* started then or later */
     size_t limit;
     bool has_start; /* the page continues behind this one: */
@@ -22,7 +23,8 @@ struct listing {
 };
 
 /* INVALID_ARGUMENT with a sentence for the caller. */
-bool listing_parse(struct listing *l, const char *query, struct status *st);
+bool listing_parse(struct listing *l, const char *query, const struct templates *templates,
+                   struct status *st);
 void listing_deinit(struct listing *l);
 
 /* The metadata filter alone, as SDKs send it: encoded once per key and value, once as a form. */

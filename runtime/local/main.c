@@ -37,7 +37,8 @@ static const char more[] =
     "  e2b-local ca        prints the certificate to trust, see --tls\n"
     "Each takes --help.\n"
     "A server on port 8000 in a sandbox is at http://8000-<sandbox id>.localhost:3000/.\n"
-    "SIGTERM and SIGINT end the server and all sandboxes, SIGUSR1 the server alone.\n";
+    "SIGTERM and SIGINT end the server and all sandboxes, SIGUSR1 the server alone.\n"
+    "SIGUSR2 reads the templates of --template-dir again.\n";
 
 static bool read_options(struct daemon_config *c, int argc, char **argv, int *ret_exit)
 {
@@ -76,6 +77,10 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
          "How many files a process of a sandbox may have open. Default: its share of half of what "
          "the machine may have open, 4096 to 65536.",
          .min = 64, .max = 1 << 30},
+        {"template-dir", 0, "E2B_LOCAL_TEMPLATE_DIR", OPTION_STRING, &c->template_dir, "DIR",
+         "Templates besides 'base': each folder DIR/NAME has a template.json, which says what is "
+         "different in sandboxes of NAME. SIGUSR2 reads them again. The options above hold for "
+         "templates that say nothing else."},
         {"max-sandboxes", 0, NULL, OPTION_INT, &c->max_sandboxes, "N",
          "How many sandboxes there may be at a time. Default: 200.", .min = 1, .max = 100000},
         {"orphan-time", 0, "E2B_LOCAL_ORPHAN_TIME", OPTION_DURATION, &c->orphan_ms, "DURATION",
@@ -169,12 +174,26 @@ static void on_accepted(struct http_server *server, int fd, void *ctx)
     tls_server_take(d->tls, server, fd);
 }
 
+static void read_templates_again(struct daemon *d)
+{
+    struct status st = STATUS_INIT;
+
+    if (daemon_read_templates(d, &st))
+        log_info("templates read", LOG_N("templates", (int64_t)d->templates.n));
+    else
+        log_error("templates stay as they were", LOG_S("error", st.message));
+}
+
 static void on_signal(struct loop_fd *io, uint32_t events)
 {
     struct daemon *d = container_of(io, struct daemon, signal_io);
     struct signalfd_siginfo info;
 
-    if (read(io->fd, &info, sizeof(info)) == sizeof(info)) {
+    if (read(io->fd, &info, sizeof(info)) != sizeof(info))
+        return;
+    if (info.ssi_signo == SIGUSR2) {
+        read_templates_again(d);
+    } else {
         d->letting_go = info.ssi_signo == SIGUSR1;
         log_info(d->letting_go ? "letting go" : "stopping",
                  LOG_S("signal", strsignal((int)info.ssi_signo)));
@@ -191,6 +210,7 @@ static bool watch_signals(struct daemon *d, struct status *st)
     sigaddset(&set, SIGINT);
     sigaddset(&set, SIGHUP);
     sigaddset(&set, SIGUSR1);
+    sigaddset(&set, SIGUSR2);
     sigprocmask(SIG_BLOCK, &set, NULL);
     d->signal_io =
         (struct loop_fd){.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK), .ready = on_signal};
@@ -219,7 +239,8 @@ static bool start_serving(struct daemon *d, struct status *st)
                             d->config.egress_open.n, st))
         return false;
     d->keeper = (struct keeper){.zygote = d->zygote, .event = daemon_on_event, .ctx = d};
-    if (!watch_signals(d, st) || !daemon_adopt(d, st) || !keeper_start(&d->keeper, st))
+    if (!watch_signals(d, st) || !daemon_start_templates(d, st) || !daemon_adopt(d, st) ||
+        !keeper_start(&d->keeper, st))
         return false;
     daemon_adopt_stored(d);
     if (!net_listen_tcp(d->config.listen, &fd, st))
@@ -291,6 +312,7 @@ static bool run(struct daemon *d, struct status *st)
     daemon_drop_creations(d);
     daemon_drop_endings(d);
     snapshots_deinit(&d->snapshots);
+    templates_deinit(&d->templates);
     registry_deinit(&d->registry);
     histories_deinit(&d->histories);
     free(d->scratch);

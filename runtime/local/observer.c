@@ -232,7 +232,7 @@ struct observer *observer_start(struct daemon *d, struct sandbox *s)
     *o = (struct observer){
         .daemon = d,
         .sandbox = s,
-        .cpus = (int32_t)((zygote_limits(&d->config.limits).cpu_millis + 999) / 1000),
+        .cpus = (int32_t)((zygote_limits(&s->blueprint.limits).cpu_millis + 999) / 1000),
         .up = {.readable = on_readable},
         .line = BUF_INIT(EVENT_MAX),
         .begin.fire = on_begin,

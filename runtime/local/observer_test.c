@@ -42,7 +42,6 @@ static int setup(void **state)
 {
     char path[96];
 
-    d.config.limits.cpu_millis = 1500; /* two, in whole ones */
     strcpy(dir, "/tmp/observer-test-XXXXXX");
     if (mkdtemp(dir) == NULL || !loop_init(&d.loop, NULL))
         return -1;
@@ -54,6 +53,7 @@ static int setup(void **state)
     d.scratch = xmalloc(STREAM_CHUNK);
     sandbox = registry_make(ID);
     strcpy(sandbox->access_token, "secret");
+    sandbox->blueprint.limits.cpu_millis = 1500; /* two, in whole ones */
     registry_add(&d.registry, sandbox, 1, 1, 1);
     sandbox->history = history_open(&d.histories, ID);
     sandbox->observer = observer_start(&d, sandbox);

@@ -58,6 +58,7 @@ bool record_write(const struct sandbox *s, struct buf *to, struct status *st)
 
     add_number(o, "version", VERSION);
     add_text(o, "template", s->template_id);
+    json_object_object_add(o, "blueprint", blueprint_write(&s->blueprint));
     add_text(o, "access_token", s->access_token);
     add_text(o, "traffic_token", s->traffic_token);
     add_pairs(o, "metadata", &s->metadata);
@@ -149,8 +150,11 @@ static void read_creation(const struct json_object *o, struct creation_key *ret)
 static struct sandbox *read_sandbox(const char *id, const struct json_object *o)
 {
     struct sandbox *s = registry_make(id);
+    struct json_object *blueprint = NULL;
 
     s->template_id = text_copy(o, "template");
+    if (json_object_object_get_ex(o, "blueprint", &blueprint))
+        s->blueprint = blueprint_read(blueprint);
     read_token(o, "access_token", s->access_token);
     read_token(o, "traffic_token", s->traffic_token);
     read_pairs(o, "metadata", &s->metadata);

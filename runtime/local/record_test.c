@@ -20,6 +20,15 @@ static struct sandbox *full(void)
     struct sandbox *s = registry_make(ID);
 
     s->template_id = xstrdup("base");
+    s->blueprint = (struct blueprint){
+        .rootfs = xstrdup("/srv/a \"root\""),
+        .start = xstrdup("start"),
+        .ready = xstrdup("ready"),
+        .user = xstrdup("somebody"),
+        .workdir = xstrdup("/srv"),
+        .limits = {1, 2, 3, 4, 5, 6, true},
+    };
+    pairs_add(&s->blueprint.envs, "NAME", "value");
     memset(s->access_token, 'a', SANDBOX_TOKEN_LEN);
     memset(s->traffic_token, 'b', SANDBOX_TOKEN_LEN);
     pairs_add(&s->metadata, "user", "j\xc3\xb6rg \"the\\first\"\n");
@@ -53,17 +62,40 @@ static void assert_same_text(const char *a, const char *b)
         assert_string_equal(a, b);
 }
 
+static void assert_same_pairs(const struct pairs *a, const struct pairs *b)
+{
+    assert_int_equal(a->n, b->n);
+    for (size_t i = 0; i < a->n; i++) {
+        assert_string_equal(a->items[i].name, b->items[i].name);
+        assert_string_equal(a->items[i].value, b->items[i].value);
+    }
+}
+
+static void assert_same_blueprint(const struct blueprint *a, const struct blueprint *b)
+{
+    assert_same_text(a->rootfs, b->rootfs);
+    assert_same_text(a->start, b->start);
+    assert_same_text(a->ready, b->ready);
+    assert_same_text(a->user, b->user);
+    assert_same_text(a->workdir, b->workdir);
+    assert_same_pairs(&a->envs, &b->envs);
+    assert_int_equal(a->limits.memory_bytes, b->limits.memory_bytes);
+    assert_int_equal(a->limits.disk_bytes, b->limits.disk_bytes);
+    assert_int_equal(a->limits.files, b->limits.files);
+    assert_int_equal(a->limits.pids, b->limits.pids);
+    assert_int_equal(a->limits.cpu_millis, b->limits.cpu_millis);
+    assert_int_equal(a->limits.open_files, b->limits.open_files);
+    assert_int_equal(a->limits.on_disk, b->limits.on_disk);
+}
+
 static void assert_same(const struct sandbox *a, const struct sandbox *b)
 {
     assert_string_equal(a->id, b->id);
     assert_string_equal(a->template_id, b->template_id);
+    assert_same_blueprint(&a->blueprint, &b->blueprint);
     assert_string_equal(a->access_token, b->access_token);
     assert_string_equal(a->traffic_token, b->traffic_token);
-    assert_int_equal(a->metadata.n, b->metadata.n);
-    for (size_t i = 0; i < a->metadata.n; i++) {
-        assert_string_equal(a->metadata.items[i].name, b->metadata.items[i].name);
-        assert_string_equal(a->metadata.items[i].value, b->metadata.items[i].value);
-    }
+    assert_same_pairs(&a->metadata, &b->metadata);
     assert_int_equal(a->creation.text != NULL, b->creation.text != NULL);
     if (a->creation.text != NULL)
         assert_true(creation_key_asked_the_same(&a->creation, &b->creation));

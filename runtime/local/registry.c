@@ -8,31 +8,6 @@
 
 enum { BUCKETS = 1024 };
 
-void pairs_add(struct pairs *p, const char *name, const char *value)
-{
-    p->items = xrealloc(p->items, (p->n + 1) * sizeof(struct pair));
-    p->items[p->n++] = (struct pair){xstrdup(name), xstrdup(value)};
-}
-
-void pairs_deinit(struct pairs *p)
-{
-    for (size_t i = 0; i < p->n; i++) {
-        free(p->items[i].name);
-        free(p->items[i].value);
-    }
-    free(p->items);
-    *p = (struct pairs){NULL, 0};
-}
-
-const char *pairs_get(const struct pairs *p, const char *name)
-{
-    for (size_t i = 0; i < p->n; i++) {
-        if (strcmp(p->items[i].name, name) == 0)
-            return p->items[i].value;
-    }
-    return NULL;
-}
-
 bool sandbox_id_is_valid(const char *id, size_t len)
 {
     if (len == 0 || len > 64)
@@ -96,6 +71,7 @@ void registry_unmake(struct sandbox *s)
     if (s == NULL)
         return;
     free(s->template_id);
+    blueprint_deinit(&s->blueprint);
     free(s->network);
     free(s->mask_host);
     pairs_deinit(&s->metadata);

@@ -6,6 +6,7 @@
 
 #include "common/base/list.h"
 #include "common/http/loop.h"
+#include "runtime/local/blueprint.h"
 #include "runtime/local/creation_key.h"
 
 #include <stdbool.h>
@@ -14,21 +15,6 @@
 
 /* E2B's ids: "i" and 20 of [a-z0-9]. */
 enum { SANDBOX_ID_LEN = 21, SANDBOX_TOKEN_LEN = 64 };
-
-struct pair {
-    char *name;  /* owned */
-    char *value; /* owned */
-};
-
-struct pairs {
-    struct pair *items; /* owned */
-    size_t n;
-};
-
-void pairs_add(struct pairs *p, const char *name, const char *value);
-void pairs_deinit(struct pairs *p);
-/* NULL when the name is not there. */
-const char *pairs_get(const struct pairs *p, const char *name);
 
 struct daemon;
 struct egress;
@@ -41,6 +27,7 @@ struct sandbox {
     struct list by_start;
     struct sandbox *next_in_bucket;
     char *template_id;                        /* owned */
+    struct blueprint blueprint;               /* of that template, as it was */
     char access_token[SANDBOX_TOKEN_LEN + 1]; /* empty: the sandbox is open */
     struct pairs metadata;
     struct pairs envs; /* defaults of all its processes; needed when it starts again */

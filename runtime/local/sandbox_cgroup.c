@@ -229,8 +229,9 @@ static bool set_limit(const char *dir, enum sandbox_controller controller, int v
 {
     switch (controller) {
     case CONTROLLER_MEMORY:
-        /* The writable layer is memory too, and is charged to the group. */
-        return set_memory(dir, version, limits->memory_bytes + limits->disk_bytes);
+        /* A writable layer in memory is charged to the group. */
+        return set_memory(dir, version,
+                          limits->memory_bytes + (limits->on_disk ? 0 : limits->disk_bytes));
     case CONTROLLER_PIDS:
         return write_number(dir, "pids.max", limits->pids);
     case CONTROLLER_CPU:

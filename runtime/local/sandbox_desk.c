@@ -10,6 +10,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
 #include "common/http/net.h"
+#include "runtime/local/sandbox_disk.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -124,7 +125,8 @@ static bool create(struct sandbox_desk *d, const struct zygote_request *r, int *
     AUTO_CLOSE int files_fd = -1;
     struct sandbox_order order = {.limits = zygote_limits(&r->limits),
                                   .config_fd = fds[REQUEST_CONFIG],
-                                  .rootfs = r->rootfs[0] != '\0' ? r->rootfs : NULL};
+                                  .rootfs = r->rootfs[0] != '\0' ? r->rootfs : NULL,
+                                  .start_ms = r->start_ms};
     struct sandbox *s;
 
     if (fds[REQUEST_CONFIG] < 0)
@@ -226,6 +228,9 @@ static bool serve(struct sandbox_desk *d, const struct zygote_request *r, int *f
         break;
     case ZYGOTE_SAVE:
         save(d, r, &reply.status);
+        break;
+    case ZYGOTE_TRY_DISK:
+        sandbox_disk_try(d->lives->host, &reply.status);
         break;
     case ZYGOTE_ADOPT:
         adopt(d, r->behind, &reply, reply_fds);

@@ -95,7 +95,7 @@ static void on_timer(struct loop_timer *timer)
         return;
     }
     status_set(&st, CODE_DEADLINE_EXCEEDED, 0, "the sandbox was not ready within %d s",
-               SANDBOX_START_MS / 1000);
+               (int)(s->start_ms / 1000));
     fail(s, &st);
 }
 
@@ -327,7 +327,7 @@ static bool watch(struct sandbox_lives *l, struct sandbox *s, struct status *st)
     s->sync_io = (struct loop_fd){.fd = s->sync_fd, .ready = on_sync};
     s->exit_io = (struct loop_fd){.fd = s->pidfd, .ready = on_exit_of};
     s->timer.fire = on_timer;
-    loop_timer_after(l->loop, &s->timer, SANDBOX_START_MS);
+    loop_timer_after(l->loop, &s->timer, s->start_ms);
     return loop_add(l->loop, &s->sync_io, EPOLLIN, st) &&
            loop_add(l->loop, &s->exit_io, EPOLLIN, st);
 }

@@ -1,9 +1,10 @@
 /*
  * See sandbox_root.h.
  *
- * One tmpfs with a quota holds mnt/root (the root directory itself, with home, tmp, var, ... as
- * plain directories) and, out of the sandbox's reach beside it, the upper and work directories of
- * the overlays. What is not named here does not exist inside: an allowlist by construction.
+ * One file system of a certain size, in memory or on disk, holds mnt/root (the root directory
+ * itself, with home, tmp, var, ... as plain directories) and, out of the sandbox's reach beside it,
+ * the upper and work directories of the overlays. What is not named here does not exist inside: an
+ * allowlist by construction.
  */
 #include "runtime/local/sandbox_root.h"
 
@@ -75,15 +76,25 @@ static unsigned long without_suid(const struct sandbox_host *host)
     return host->tier == ZYGOTE_TIER_A ? 0 : MS_NOSUID;
 }
 
-static void mount_store(const struct sandbox_host *host, const struct zygote_limits *limits)
+static void mount_in_memory(const struct sandbox_host *host, const struct zygote_limits *limits)
 {
     char options[96];
 
     snprintf(options, sizeof options, "size=%" PRId64 ",nr_inodes=%" PRId64 ",mode=0755",
              limits->disk_bytes, limits->files);
-    must(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "make mounts private");
     must(mount("sandbox", "mnt", "tmpfs", without_suid(host) | MS_NODEV, options) == 0,
          "mount the writable layer");
+}
+
+static void mount_store(const struct sandbox_inside *in)
+{
+    must(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0, "make mounts private");
+    if (in->disk_fd < 0)
+        mount_in_memory(in->host, &in->limits);
+    else
+        must(syscall(SYS_move_mount, in->disk_fd, "", AT_FDCWD, "mnt", MOVE_MOUNT_F_EMPTY_PATH) ==
+                 0,
+             "mount the disk");
     make_directory("mnt/upper", 0755);
     make_directory("mnt/workdir", 0755);
     make_directory("mnt/lower", 0755);
@@ -203,8 +214,8 @@ static void mount_layer(const struct sandbox_inside *in, const struct sandbox_la
     bool attached = clone_fd >= 0 || in->layers->foreign;
     AUTO_FREE char *lower =
         attached ? xasprintf("mnt/lower/%s", layer->name) : xstrdup(layer->lower);
-    AUTO_FREE char *options = xasprintf("lowerdir=%s,upperdir=%s,workdir=%s,userxattr", lower,
-                                        upper, work);
+    AUTO_FREE char *options =
+        xasprintf("lowerdir=%s,upperdir=%s,workdir=%s,userxattr", lower, upper, work);
 
     if (layer->link) {
         make_link(layer->link, target);
@@ -320,7 +331,7 @@ void sandbox_root_build(const struct sandbox_inside *in, const int layer_fd[SAND
 {
     bool is_new = in->files_fd < 0;
 
-    mount_store(in->host, &in->limits);
+    mount_store(in);
     if (!is_new)
         must(sandbox_restore(in->host, "mnt", in->files_fd), "bring back its files");
     make_skeleton(in->host, in->layers);

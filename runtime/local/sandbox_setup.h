@@ -20,6 +20,7 @@ struct sandbox_inside {
     const struct sandbox_host *host;
     const struct sandbox_layers *layers; /* the system it sees */
     struct zygote_limits limits;         /* all given */
+    int disk_fd; /* the mount of its writable layer; -1: that is in memory */
     int http_fd;
     int dial_fd;
     int config_fd;

@@ -10,7 +10,9 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "runtime/local/agent/handover.h"
 #include "runtime/local/oom_score.h"
+#include "runtime/local/sandbox_disk.h"
 #include "runtime/local/sandbox_ids.h"
 #include "runtime/local/sandbox_layers.h"
 #include "runtime/local/sandbox_setup.h"
@@ -75,7 +77,10 @@ static bool set_failure(struct status *st, const struct sandbox_failure *failure
 /* The sockets of its network come first, then the agent's byte; or a failure in their place. */
 enum sandbox_word sandbox_hear(struct sandbox *s, struct status *st)
 {
-    struct sandbox_failure failure = {.error = 0};
+    union {
+        struct sandbox_failure sandbox;
+        struct agent_failure agent;
+    } failure;
     struct iovec part = {&failure, sizeof failure};
     union {
         struct cmsghdr header;
@@ -102,8 +107,11 @@ enum sandbox_word sandbox_hear(struct sandbox *s, struct status *st)
         s->phase = SANDBOX_RUNNING;
         return SANDBOX_SERVES;
     }
-    if (n == (ssize_t)sizeof failure)
-        set_failure(st, &failure);
+    failure.agent.message[sizeof failure.agent.message - 1] = '\0';
+    if (n == (ssize_t)sizeof failure.agent)
+        status_set(st, CODE_FAILED_PRECONDITION, 0, "%s", failure.agent.message);
+    else if (n == (ssize_t)sizeof failure.sandbox)
+        set_failure(st, &failure.sandbox);
     else
         status_set(st, CODE_INTERNAL, 0, "the sandbox's agent ended at its start");
     return SANDBOX_FAILED;
@@ -111,7 +119,7 @@ enum sandbox_word sandbox_hear(struct sandbox *s, struct status *st)
 
 bool sandbox_await(struct sandbox *s, struct status *st)
 {
-    int64_t end_ns = clock_monotonic_ns() + SANDBOX_START_MS * NS_PER_MS;
+    int64_t end_ns = clock_monotonic_ns() + s->start_ms * NS_PER_MS;
     struct pollfd poller = {.fd = s->sync_fd, .events = POLLIN};
     enum sandbox_word word = SANDBOX_WAITS;
 
@@ -120,8 +128,7 @@ bool sandbox_await(struct sandbox *s, struct status *st)
 
         if (left_ms <= 0)
             return status_set(st, CODE_DEADLINE_EXCEEDED, 0,
-                              "the sandbox was not ready within %d s",
-                              SANDBOX_START_MS / 1000);
+                              "the sandbox was not ready within %d s", (int)(s->start_ms / 1000));
         if (poll(&poller, 1, left_ms) > 0)
             word = sandbox_hear(s, st);
     }
@@ -153,6 +160,19 @@ static int open_namespace(pid_t pid)
     return open(path, O_RDONLY | O_CLOEXEC);
 }
 
+static bool make_disk(const struct sandbox_host *host, const struct sandbox *sandbox,
+                      const struct zygote_limits *limits, int *ret_fd, struct status *st)
+{
+    AUTO_FREE char *path = xasprintf("../sandboxes/%s/disk", sandbox->id);
+
+    if (!limits->on_disk)
+        return true;
+    if (host->tier == ZYGOTE_TIER_B)
+        return sandbox_disk_try(host, st);
+    *ret_fd = sandbox_disk_make(limits, sandbox->first_id, path, st);
+    return *ret_fd >= 0;
+}
+
 static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
                   const struct sandbox_order *order, const struct sandbox_layers *layers,
                   struct status *st)
@@ -166,16 +186,18 @@ static bool start(const struct sandbox_host *host, struct sandbox *sandbox,
         return status_set(st, CODE_INTERNAL, 0, "the sandbox's sockets cannot be made: %s",
                           strerror(errno));
     sandbox->sync_fd = sync[0];
-    AUTO_CLOSE int theirs = sync[1];
+    AUTO_CLOSE int theirs = sync[1], disk_fd = -1;
     AUTO(sandbox_cgroup_ways_deinit) struct sandbox_cgroup_ways ways;
 
-    if (!sandbox_cgroups_make(&host->cgroups, sandbox->id, &order->limits, &ways, st))
+    if (!make_disk(host, sandbox, &order->limits, &disk_fd, st) ||
+        !sandbox_cgroups_make(&host->cgroups, sandbox->id, &order->limits, &ways, st))
         return false;
     sandbox->pid = sandbox_ids_fork(namespaces, ways.group_fd, &sandbox->pidfd);
     if (sandbox->pid == 0) {
         struct sandbox_inside in = {.host = host,
                                     .layers = layers,
                                     .limits = order->limits,
+                                    .disk_fd = disk_fd,
                                     .http_fd = http_fd,
                                     .dial_fd = dial_fd,
                                     .config_fd = order->config_fd,
@@ -223,6 +245,7 @@ struct sandbox *sandbox_spawn(const struct sandbox_host *host, const char *id,
     sandbox->net = (struct sandbox_net_sockets){-1, -1};
     snprintf(sandbox->id, sizeof sandbox->id, "%s", id);
     sandbox->slots = host->slots;
+    sandbox->start_ms = order->start_ms > 0 ? order->start_ms : SANDBOX_START_MS;
     if (host->slots)
         sandbox->first_id = sandbox_slots_take(host->slots);
     if (host->slots && sandbox->first_id == 0)

@@ -48,6 +48,7 @@ struct sandbox {
     struct loop_fd exit_io;  /* until it is reaped */
     struct loop_timer timer; /* how long it may take to start; when to try again to clear */
     int clearings;           /* tried */
+    int64_t start_ms;        /* how long it may take until it serves */
 };
 
 /* What a sandbox is made of. All is borrowed for the call. */
@@ -56,6 +57,7 @@ struct sandbox_order {
     int config_fd;               /* the text of runtime/local/agent/handover.h */
     int files_fd;                /* what it starts with (sandbox_save.h); -1: nothing */
     const char *rootfs;          /* the system it sees; NULL: the host's */
+    int64_t start_ms;            /* how long it may take until it serves; 0: the usual time */
 };
 
 /* Begins to make one. The caller owns the result. NULL: nothing is left of it. */

@@ -142,8 +142,15 @@ static struct json_object *describe(const struct snapshot *it)
     add_text(o, "label", it->label);
     add_text(o, "tag", it->tag);
     add_text(o, "sandbox_id", it->sandbox_id);
+    json_object_object_add(o, "blueprint", blueprint_write(&it->blueprint));
     json_object_object_add(o, "created_ns", json_object_new_int64(it->created_ns));
     return o;
+}
+
+static void snapshot_free(struct snapshot *it)
+{
+    blueprint_deinit(&it->blueprint);
+    free(it);
 }
 
 void snapshots_remove(struct snapshots *s, const struct snapshot *which)
@@ -152,11 +159,11 @@ void snapshots_remove(struct snapshots *s, const struct snapshot *which)
 
     snapshots_drop_files(s, it->name);
     list_unlink(&it->node);
-    free(it);
+    snapshot_free(it);
 }
 
 const struct snapshot *snapshots_add(struct snapshots *s, const char *name, const char *label,
-                                     const char *sandbox_id, struct status *st)
+                                     const struct sandbox *of, struct status *st)
 {
     struct snapshot *it = xcalloc(1, sizeof(*it));
     const struct snapshot *older;
@@ -165,11 +172,12 @@ const struct snapshot *snapshots_add(struct snapshots *s, const char *name, cons
     strcpy(it->tag, DEFAULT_TAG);
     if (label != NULL)
         split_label(label, it->label, it->tag);
-    snprintf(it->sandbox_id, sizeof(it->sandbox_id), "%s", sandbox_id);
+    strcpy(it->sandbox_id, of->id);
+    it->blueprint = blueprint_copy(&of->blueprint);
     it->created_ns = clock_wall_ns();
     if (!write_words(s, name, describe(it), st)) {
         snapshots_drop_files(s, name);
-        free(it);
+        snapshot_free(it);
         return NULL;
     }
     older = label != NULL ? snapshots_find(s, label) : NULL;
@@ -207,7 +215,7 @@ static const char *text_of(const struct json_object *o, const char *key)
 
 static bool take_words(struct snapshots *s, const char *name, struct json_object *o)
 {
-    struct json_object *created = NULL;
+    struct json_object *created = NULL, *blueprint = NULL;
     struct snapshot *it;
 
     if (!json_object_is_type(o, json_type_object) || *text_of(o, "tag") == '\0')
@@ -219,6 +227,8 @@ static bool take_words(struct snapshots *s, const char *name, struct json_object
     snprintf(it->tag, sizeof(it->tag), "%s", text_of(o, "tag"));
     snprintf(it->sandbox_id, sizeof(it->sandbox_id), "%s", text_of(o, "sandbox_id"));
     it->created_ns = json_object_get_int64(created);
+    if (json_object_object_get_ex(o, "blueprint", &blueprint))
+        it->blueprint = blueprint_read(blueprint);
     list_append(&s->all, &it->node);
     return true;
 }
@@ -273,7 +283,7 @@ void snapshots_init(struct snapshots *s, const char *data_dir)
 void snapshots_deinit(struct snapshots *s)
 {
     LIST_FOR_EACH_SAFE (node, &s->all)
-        free(container_of(node, struct snapshot, node));
+        snapshot_free(container_of(node, struct snapshot, node));
     free(s->dir);
 }
 

@@ -18,6 +18,7 @@ struct snapshot {
     char tag[SNAPSHOT_LABEL_MAX + 1];    /* "default" */
     char sandbox_id[SANDBOX_ID_LEN + 1]; /* what it was taken of */
     int64_t created_ns;                  /* wall clock */
+    struct blueprint blueprint;          /* of the sandbox it was taken of */
 };
 
 struct snapshots {
@@ -39,7 +40,7 @@ void snapshots_own_name(const char *sandbox_id, char to[static SNAPSHOT_NAME_MAX
  * NULL; an older one of that label and tag is gone then. NULL: st says why, and the files are gone.
  */
 const struct snapshot *snapshots_add(struct snapshots *s, const char *name, const char *label,
-                                     const char *sandbox_id, struct status *st);
+                                     const struct sandbox *of, struct status *st);
 /* Whether a client may call one so. */
 bool snapshots_label_is_valid(const char *label);
 /* By what clients name it: its id, with or without the tag, or its label. NULL: there is none. */

@@ -195,6 +195,7 @@ bool zygote_create(struct zygote *z, const struct zygote_spec *spec, struct stat
         (spec->from && !set_name(request.name, spec->from, "snapshot's name", st)) ||
         !set_rootfs(&request, spec->rootfs, st))
         return false;
+    request.start_ms = spec->start_ms;
     config_fd = make_config(z, spec);
     if (config_fd < 0)
         return status_set(st, errno == E2BIG ? CODE_RESOURCE_EXHAUSTED : CODE_INTERNAL, 0,
@@ -228,6 +229,13 @@ bool zygote_save(struct zygote *z, const char *id, const char *name, struct stat
 
     return set_id(&request, id, st) && set_name(request.name, name, "snapshot's name", st) &&
            zygote_order(z, &request, NULL, st);
+}
+
+bool zygote_try_disk(struct zygote *z, struct status *st)
+{
+    struct zygote_request request = {.op = ZYGOTE_TRY_DISK};
+
+    return zygote_order(z, &request, NULL, st);
 }
 
 bool zygote_kill(struct zygote *z, const char *id, struct status *st)

@@ -26,6 +26,7 @@
 
 #include "common/base/status.h"
 #include "runtime/local/sandbox_net.h"
+#include "runtime/local/zygote_limits.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -47,19 +48,6 @@ struct zygote_config {
     int64_t orphan_ms; /* how long sandboxes live without a daemon */
     bool own_dir;      /* nobody can come back to it: it goes with the daemon, orphan_ms is 0 */
 };
-
-/* 0 stands for the default in every field. */
-struct zygote_limits {
-    int64_t memory_bytes; /* 1 GiB; of all processes (tier B: of each) */
-    int64_t disk_bytes;   /* 2 GiB; the writable layer. It is in memory, and counts on top */
-    int64_t files;        /* 200,000; its inodes */
-    int64_t pids;         /* 512 */
-    int64_t cpu_millis;   /* 2000; CPU time per second, in thousandths (tier B: not limited) */
-    int64_t open_files;   /* of each process; what the machine has to share, 4096 to 65536 */
-};
-
-/* With the defaults filled in. */
-struct zygote_limits zygote_limits(const struct zygote_limits *wanted);
 
 struct zygote_env {
     const char *name;
@@ -97,7 +85,8 @@ struct zygote_spec {
     const char *default_workdir; /* NULL: the user's home */
     const char *rootfs;          /* absolute; what it sees in place of the host's system, or NULL */
     const char *start;           /* a command its default user's shell runs, NULL: none */
-    const char *ready;           /* it is tried until it succeeds, then the sandbox has started */
+    const char *ready;           /* it is tried until it succeeds, then the sandbox has started, */
+    int64_t start_ms;            /* for which there is so much time; 0: the usual */
     const char *from;            /* the snapshot whose files it starts with; NULL: none */
     struct zygote_limits limits;
     struct zygote_life life;
@@ -194,6 +183,12 @@ bool zygote_thaw(struct zygote *z, const char *id, struct status *st);
  * The name is one of [A-Za-z0-9_-]{1,64}.
  */
 bool zygote_save(struct zygote *z, const char *id, const char *name, struct status *st);
+
+/*
+ * Whether a sandbox's writable layer can be on disk (zygote_limits.on_disk). FAILED_PRECONDITION
+ * says what is missing for it.
+ */
+bool zygote_try_disk(struct zygote *z, struct status *st);
 
 /* Readable (poll, epoll) while zygote_next() has something to give, or the zygote is gone. */
 int zygote_fd(const struct zygote *z);

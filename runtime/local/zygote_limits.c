@@ -1,9 +1,10 @@
 /*
- * The limits of a sandbox that nobody asked for (see zygote.h). On both sides of the zygote's
- * connection: the daemon tells the agent what it has, the zygote enforces it.
+ * The limits of a sandbox that nobody asked for (see zygote_limits.h). On both sides of the
+ * zygote's connection: the daemon tells the agent what it has, the zygote enforces it.
  */
+#include "runtime/local/zygote_limits.h"
+
 #include "common/base/cleanup.h"
-#include "runtime/local/zygote.h"
 
 #include <fcntl.h>
 #include <stdlib.h>

@@ -39,7 +39,8 @@ enum zygote_op {
     ZYGOTE_SET, /* carries a record, or none: it stays */
     ZYGOTE_FREEZE,
     ZYGOTE_THAW,
-    ZYGOTE_SAVE,  /* under the name */
+    ZYGOTE_SAVE, /* under the name */
+    ZYGOTE_TRY_DISK,
     ZYGOTE_ADOPT, /* the next sandbox that runs */
     ZYGOTE_STOP,  /* has no reply: the connections are closed once all is done */
 };
@@ -49,6 +50,7 @@ struct zygote_request {
     char id[ZYGOTE_ID_MAX + 1];
     char name[ZYGOTE_ID_MAX + 1]; /* of a snapshot; CREATE: what it starts with, or empty */
     char rootfs[PATH_MAX];        /* CREATE: the system it sees; empty: the host's */
+    int64_t start_ms;             /* CREATE: how long it may take; 0: the usual time */
     uint64_t behind;              /* a serial, or 0 */
     int64_t orphan_ms;
     struct zygote_limits limits;
@@ -74,7 +76,7 @@ enum { EVENT_TCP, EVENT_DNS, EVENT_FDS };
 enum { ZYGOTE_FDS_MAX = 4 };
 
 enum {
-    ZYGOTE_PROTOCOL = 4 << 20 | (sizeof(struct zygote_hello) + sizeof(struct zygote_request) +
+    ZYGOTE_PROTOCOL = 5 << 20 | (sizeof(struct zygote_hello) + sizeof(struct zygote_request) +
                                  sizeof(struct zygote_reply) + sizeof(struct zygote_event)),
 };
 

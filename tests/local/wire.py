@@ -51,6 +51,8 @@ class Api:
 
 
 class Sandbox:
+    shell = "/bin/bash"
+
     def __init__(self, api, created):
         self.api = api
         self.created = created
@@ -98,7 +100,7 @@ class Process:
     """process.Process/Start, the stream as it comes."""
 
     def __init__(self, sandbox, command, timeout=60):
-        message = json.dumps({"process": {"cmd": "/bin/bash", "args": ["-l", "-c", command]},
+        message = json.dumps({"process": {"cmd": sandbox.shell, "args": ["-l", "-c", command]},
                               "stdin": False}).encode()
         self.connection = http.client.HTTPConnection(sandbox.api.address, timeout=timeout)
         self.connection.request(

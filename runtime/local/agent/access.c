@@ -6,6 +6,7 @@
 #include "common/base/mem.h"
 #include "common/base/sha256.h"
 #include "common/http/url.h"
+#include "runtime/local/agent/handover.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -107,7 +108,7 @@ bool access_user(const struct config *config, const char *name, struct user *ret
             st, CODE_UNAUTHENTICATED, 0,
             "user '%s' is not to be had: this sandbox has a single user, '%s', because "
             "its daemon does not run as root",
-            name, config->user);
+            name, AGENT_USER);
     return true;
 }
 

@@ -20,7 +20,8 @@ struct agent {
     size_t n_watchers;
     struct metrics metrics;
     struct events events;
-    pid_t ready_pid;                  /* startup.c's: what tells that all is ready; 0: none */
+    pid_t start_pid;                  /* startup.c's: until all is ready; 0: it is not there, */
+    pid_t ready_pid;                  /* nor what tells that all is */
     int64_t init_ns;                  /* the time of the newest /init; 0: none had one */
     const struct rpc_method *methods; /* static */
 };

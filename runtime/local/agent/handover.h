@@ -17,6 +17,11 @@ enum agent_fd {
 
 enum { AGENT_CONFIG_MAX = 4 * 1024 * 1024 };
 
+/* Sent in place of the byte: why the agent cannot serve, and ends. */
+struct agent_failure {
+    char message[512];
+};
+
 /* The envd whose behaviour the agent has; SDKs decide by it. */
 #define AGENT_ENVD_VERSION "0.6.13"
 

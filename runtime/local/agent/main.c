@@ -84,6 +84,7 @@ int main(void)
     raise_limits();
     if (!start(&a, &st)) {
         log_error("the agent cannot start", LOG_S("error", st.message));
+        startup_fail(&st);
         return 1;
     }
     loop_run(&a.loop);

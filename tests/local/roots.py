@@ -45,6 +45,15 @@ def copy(source, root):
         shutil.copy(source, target)
 
 
+def give_libraries(root, program):
+    """For an agent that is not static, as sanitizers make it."""
+    for name in ("lib", "lib64"):
+        if not (root / name).is_symlink():
+            (root / name).symlink_to("usr/" + name)
+    for library in libraries(program):
+        copy(library, root)
+
+
 def make_debian(root):
     """Of this machine's kind: everything below /usr, shared libraries, a shell that is bash."""
     (root / "usr/bin").mkdir(parents=True)

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import pytest
 from harness import programs
-from roots import give_everybody, make_debian, make_tiny
+from roots import give_everybody, give_libraries, make_debian, make_tiny
 from tiers import TIERS, Place
 from wire import Api, Sandbox
 
@@ -46,6 +46,10 @@ class World:
               **({"on-disk": ON_DISK} if self.place.tier == "A" else {}))
         make_tiny(self.templates / "tiny/root")
         make_debian(self.templates / "tiny/debian")
+        if programs.is_sanitized("runtime/local/e2b-local"):
+            for name in ("root", "debian"):
+                give_libraries(self.templates / "tiny" / name,
+                               programs.find("runtime/local/agent/agent"))
         give_everybody(self.place.folder)
         self.start()
 

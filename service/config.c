@@ -135,6 +135,19 @@ static bool check_admin(const struct config *c, struct status *st)
                       c->admin_listen);
 }
 
+static bool is_auth(const struct config *c, const char *how)
+{
+    return strcmp(c->auth, how) == 0;
+}
+
+static bool check_tls(const struct config *c, struct status *st)
+{
+    if ((c->tls_cert != NULL) != (c->tls_key != NULL))
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "--tls-cert and --tls-key go together");
+    return c->tls_client_ca == NULL || c->tls_cert != NULL ||
+           status_set(st, CODE_INVALID_ARGUMENT, 0, "--tls-client-ca needs --tls-cert");
+}
+
 static bool check_listen(const struct config *c, struct status *st)
 {
     char host[256];
@@ -143,18 +156,21 @@ static bool check_listen(const struct config *c, struct status *st)
         return status_set(st, CODE_INVALID_ARGUMENT, 0,
                           "%s is no address to listen on: write HOST:PORT, or [V6]:PORT",
                           c->listen);
-    if (!c->insecure && !is_loopback(host))
+    if (c->insecure || is_loopback(host))
+        return true;
+    if (c->tls_cert == NULL)
         return status_set(st, CODE_INVALID_ARGUMENT, 0,
-                          "%s can be reached by others, and calls are neither encrypted nor "
-                          "authenticated: listen on 127.0.0.1, or say --insecure if the network "
-                          "around this program keeps strangers out",
+                          "%s can be reached by others, and calls are not encrypted: give "
+                          "--tls-cert and --tls-key, listen on 127.0.0.1, or say --insecure if the "
+                          "network around this program keeps strangers out",
+                          c->listen);
+    if (is_auth(c, "none") && c->tls_client_ca == NULL)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                          "%s can be reached by others, and nobody asks them who they are: give "
+                          "--auth-keys or --tls-client-ca, listen on 127.0.0.1, or say --insecure "
+                          "if the network around this program keeps strangers out",
                           c->listen);
     return true;
-}
-
-static bool is_auth(const struct config *c, const char *how)
-{
-    return strcmp(c->auth, how) == 0;
 }
 
 static bool check_auth(struct config *c, struct status *st)
@@ -176,7 +192,7 @@ static bool check_auth(struct config *c, struct status *st)
 
 static bool check(struct config *c, struct status *st)
 {
-    if (!check_auth(c, st) || !check_listen(c, st) || !check_admin(c, st))
+    if (!check_auth(c, st) || !check_tls(c, st) || !check_listen(c, st) || !check_admin(c, st))
         return false;
     if (!c->local && !is_auth(c, "passthrough") && c->e2b_api_key == NULL)
         return status_set(st, CODE_INVALID_ARGUMENT, 0,

@@ -35,6 +35,9 @@ struct config {
     const char *admin_listen; /* HOST:PORT; "": there is no admin port */
     bool admin_any_port;      /* nobody asked for that port: another one will do */
 
+    const char *tls_cert, *tls_key; /* files; NULL: no TLS */
+    const char *tls_client_ca;      /* file; NULL: clients need no certificate */
+
     const char *auth;      /* none, keys or passthrough; NULL: keys where there is a file of them */
     const char *auth_keys; /* the file; NULL: none */
     const char *auth_exempt;                 /* "health,reflection", either, or "none" */

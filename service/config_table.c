@@ -144,12 +144,20 @@ void config_table(struct config *c)
         {"drain-budget", 0, "SANDBOXD_DRAIN_BUDGET", OPTION_DURATION, &c->drain_budget_ms,
          "DURATION", "Then calls have so long to end before they are cut off."},
 
+        {"tls-cert", 0, "SANDBOXD_TLS_CERT", OPTION_STRING, &c->tls_cert, "FILE",
+         "The certificate of the gRPC port, PEM, with those between it and its authority behind "
+         "it. Read again when it changes, as are the next two.",
+         .section = "Who may call, and how much"},
+        {"tls-key", 0, "SANDBOXD_TLS_KEY", OPTION_STRING, &c->tls_key, "FILE",
+         "Its private key, PEM, without a passphrase."},
+        {"tls-client-ca", 0, "SANDBOXD_TLS_CLIENT_CA", OPTION_STRING, &c->tls_client_ca, "FILE",
+         "The authorities, PEM, one of which must have signed a client's certificate: without "
+         "such a certificate nobody may connect."},
         {"auth", 0, "SANDBOXD_AUTH", OPTION_STRING, &c->auth, "HOW",
          "Who may call. none: everybody. keys: whoever brings a key of --auth-keys, as the tenant "
          "that the key names. passthrough: whoever brings an E2B key, with which all their work is "
          "done.",
-         .choices = "none keys passthrough", .by_default = "keys with --auth-keys, else none",
-         .section = "Who may call, and how much"},
+         .choices = "none keys passthrough", .by_default = "keys with --auth-keys, else none"},
         {"auth-keys", 0, "SANDBOXD_AUTH_KEYS", OPTION_STRING, &c->auth_keys, "FILE",
          "Hashes of the keys that callers may bring, and their tenants; docs/security.md has the "
          "form. Read again when it changes."},

@@ -16,6 +16,7 @@
 #include "service/embedded_recorder.h"
 #include "service/handlers/methods.h"
 #include "service/identity/identity.h"
+#include "service/identity/rotation.h"
 #include "service/local_runtime.h"
 #include "service/metrics/process.h"
 #include "service/rpc/server.h"
@@ -44,6 +45,7 @@ struct service {
     bool rpc_is_up;
     struct watch *watch;       /* owned */
     struct identity *identity; /* owned */
+    struct rotation *rotation; /* owned; NULL: no TLS */
     struct server *server;     /* owned */
     int signal_fd;
 };
@@ -156,12 +158,22 @@ static int64_t calls_by_descriptors(void)
     return limit.rlim_cur > OTHERS + AT_LEAST ? (int64_t)limit.rlim_cur - OTHERS : AT_LEAST;
 }
 
+static bool read_certificate(struct service *s, struct status *st)
+{
+    const struct config *c = &s->config;
+    const struct certificate_files files = {c->tls_cert, c->tls_key, c->tls_client_ca};
+
+    s->watch = watch_new();
+    return c->tls_cert == NULL || rotation_new(&files, s->watch, &s->rotation, st);
+}
+
 static bool start_identity(struct service *s, struct status *st)
 {
     const struct config *c = &s->config;
     const struct identity_config identity = {
         .mode = auth_mode(c),
         .keys_file = c->auth_keys,
+        .clients = s->rotation != NULL ? rotation_clients(s->rotation) : NULL,
         .health_is_open = c->health_is_open,
         .reflection_is_open = c->reflection_is_open,
         .pod = {.calls = c->max_calls < 0 ? calls_by_descriptors() : c->max_calls,
@@ -171,8 +183,7 @@ static bool start_identity(struct service *s, struct status *st)
                    .creates_per_minute = c->tenant_creates_per_minute},
     };
 
-    s->watch = watch_new();
-    return identity_new(&identity, s->watch, &s->identity, st) && watch_start(s->watch, st);
+    return identity_new(&identity, s->watch, &s->identity, st);
 }
 
 static bool start_archive(struct service *s, struct status *st)
@@ -201,12 +212,17 @@ static bool start_server(struct service *s, struct status *st)
         .keepalive_ms = c->keepalive_ms,
         .methods = methods,
         .n_methods = n_methods,
+        .certificate = s->rotation != NULL ? rotation_certificate(s->rotation) : NULL,
         .gate = identity_gate(s->identity),
         .metrics = s->metrics,
         .app = &s->app,
     };
 
-    return server_new(&server, &s->server, st) && server_start(s->server, st);
+    if (!server_new(&server, &s->server, st) || !server_start(s->server, st))
+        return false;
+    if (s->rotation != NULL)
+        rotation_serve(s->rotation, s->server);
+    return watch_start(s->watch, st);
 }
 
 /* First of all that has threads, so that it answers while the rest comes up. */
@@ -242,7 +258,8 @@ static bool start(struct service *s, struct status *st)
                                           .help = "1 from the signal to end on, 0 before.",
                                           .type = METRIC_GAUGE});
     if (!catch_signals(s, st) || !start_local(s, st) || !start_admin(s, st) || !start_e2b(s, st) ||
-        !start_identity(s, st) || !start_archive(s, st) || !start_server(s, st))
+        !read_certificate(s, st) || !start_identity(s, st) || !start_archive(s, st) ||
+        !start_server(s, st))
         return false;
     tell_state(s, ADMIN_READY);
     log_info(
@@ -292,6 +309,7 @@ static void stop(struct service *s)
     watch_free(s->watch);
     server_free(s->server);
     identity_free(s->identity);
+    rotation_free(s->rotation);
     archive_free(s->app.archive);
     e2b_free(s->app.e2b);
     admin_free(s->admin);

@@ -274,11 +274,27 @@ static void visitor_free(struct visitor *v)
     free(v);
 }
 
+/* Asked of everybody: what needs no key still is behind the wall. */
+static bool has_certificate(struct identity *i, const struct call *c, struct status *st)
+{
+    const char *own, *others;
+
+    if (i->config.clients == NULL)
+        return true;
+    own = call_peer_certificate(c, &others);
+    if (clients_check(i->config.clients, own, others, clock_wall_ns(), st))
+        return true;
+    atomic_fetch_add(&i->refused, 1);
+    return false;
+}
+
 static bool let_in(struct identity *i, struct visitor *v, const struct call *c, struct status *st)
 {
     const struct method *m = call_method(c);
     const struct limits *limits;
 
+    if (!has_certificate(i, c, st))
+        return false;
     if (needs_no_key(i, m))
         return !v->stream ||
                count(i, v, i->open, m, &(struct limits){.streams = OPEN_STREAMS_MAX}, st);

@@ -8,6 +8,7 @@
 #pragma once
 
 #include "common/base/status.h"
+#include "service/identity/clients.h"
 #include "service/identity/watch.h"
 #include "service/limits/limiter.h"
 #include "service/rpc/gate.h"
@@ -18,8 +19,9 @@ enum auth_mode { AUTH_NONE, AUTH_KEYS, AUTH_PASSTHROUGH };
 
 struct identity_config {
     enum auth_mode mode;
-    const char *keys_file; /* of AUTH_KEYS; borrowed */
-    bool health_is_open;   /* these need no key */
+    const char *keys_file;   /* of AUTH_KEYS; borrowed */
+    struct clients *clients; /* borrowed: who judges client certificates; NULL: none are needed */
+    bool health_is_open;     /* these need no key */
     bool reflection_is_open;
     struct limits tenant; /* of each, unless the file says otherwise */
     struct limits pod;

@@ -79,6 +79,11 @@ bool call_is_draining(const struct call *c);
 /* "ipv4:10.0.0.7:51234"; lives as long as the call. */
 const char *call_peer(const struct call *c);
 
+/* What the client brought to the handshake, PEM: its own certificate and, apart from it, those that
+ * came along; NULL: none. Nothing is known of it but that the client has its key. Lives as long as
+ * the call. */
+const char *call_peer_certificate(const struct call *c, const char **ret_others);
+
 /* Runs tasks on the call's thread; posting is for any thread. Whoever may still post must hold a
  * reference to the call; references are taken and given back on the call's thread. */
 struct executor *call_executor(struct call *c);

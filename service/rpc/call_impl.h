@@ -31,8 +31,9 @@ struct call {
     const struct binding *binding; /* NULL: no such method */
     struct pass *pass;             /* owned: given back to the gate; NULL: none */
     int64_t started_ns, deadline_ns;
-    struct copied *copied; /* owned */
-    char *peer;            /* owned by core's allocator */
+    struct copied *copied;          /* owned */
+    char *peer;                     /* owned by core's allocator */
+    struct grpc_auth_context *auth; /* owned; NULL: not asked for */
     char request_id[REQUEST_ID_MAX + 1];
     char sandbox_id[SANDBOX_ID_MAX + 1]; /* as a message named it; "" until one did */
 

@@ -7,6 +7,7 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 
+#include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,27 @@ const char *call_peer(const struct call *call)
     return c->peer;
 }
 
+static const char *auth_property(const grpc_auth_context *auth, const char *name)
+{
+    grpc_auth_property_iterator found = grpc_auth_context_find_properties_by_name(auth, name);
+    const grpc_auth_property *p = grpc_auth_property_iterator_next(&found);
+
+    return p != NULL && p->value_length > 0 ? p->value : NULL;
+}
+
+const char *call_peer_certificate(const struct call *call, const char **ret_others)
+{
+    struct call *c = (struct call *)call;
+
+    if (c->auth == NULL)
+        c->auth = grpc_call_auth_context(c->core);
+    *ret_others = NULL;
+    if (c->auth == NULL)
+        return NULL;
+    *ret_others = auth_property(c->auth, GRPC_X509_PEM_CERT_CHAIN_PROPERTY_NAME);
+    return auth_property(c->auth, GRPC_X509_PEM_CERT_PROPERTY_NAME);
+}
+
 static bool is_request_id(const char *id)
 {
     size_t len = strlen(id);
@@ -95,5 +117,7 @@ void call_metadata_deinit(struct call *c)
         c->copied = next;
     }
     gpr_free(c->peer);
+    if (c->auth != NULL)
+        grpc_auth_context_release(c->auth);
     grpc_metadata_array_destroy(&c->metadata);
 }

@@ -10,6 +10,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "service/rpc/account.h"
+#include "service/rpc/tls.h"
 #include "service/rpc/worker.h"
 
 #include <grpc/grpc_security.h>
@@ -156,6 +157,8 @@ bool server_new(const struct server_config *config, struct server **ret, struct 
     }
     s->account = account_new(config->metrics, s->bindings, config->n_methods);
     s->core = create_core(config);
+    if (config->certificate != NULL)
+        s->tls = tls_new(config->certificate);
     add_workers(s);
     *ret = s;
     return true;
@@ -163,12 +166,13 @@ bool server_new(const struct server_config *config, struct server **ret, struct 
 
 static bool listen_on(struct server *s, struct status *st)
 {
-    grpc_server_credentials *plain = grpc_insecure_server_credentials_create();
-    int port = grpc_server_add_http2_port(s->core, s->config.listen, plain);
+    grpc_server_credentials *credentials =
+        s->tls != NULL ? tls_credentials(s->tls) : grpc_insecure_server_credentials_create();
+    int port = grpc_server_add_http2_port(s->core, s->config.listen, credentials);
     const char *colon = strrchr(s->config.listen, ':');
     int host_len = colon != NULL ? (int)(colon - s->config.listen) : (int)strlen(s->config.listen);
 
-    grpc_server_credentials_release(plain);
+    grpc_server_credentials_release(credentials);
     if (port <= 0)
         return status_set(
             st, CODE_UNAVAILABLE, 0,
@@ -194,6 +198,11 @@ bool server_start(struct server *s, struct status *st)
     pthread_cond_broadcast(&s->changed);
     pthread_mutex_unlock(&s->lock);
     return true;
+}
+
+void server_set_certificate(struct server *s, const struct server_certificate *c)
+{
+    tls_set(s->tls, c);
 }
 
 const char *server_address(const struct server *s)
@@ -257,6 +266,7 @@ void server_free(struct server *s)
         grpc_server_destroy(s->core);
     for (int i = 0; i < s->n_workers; i++)
         worker_stop(&s->workers[i]);
+    tls_free(s->tls);
     free(s->workers);
     account_free(s->account);
     free(s->bindings);

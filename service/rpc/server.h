@@ -15,9 +15,18 @@
 struct metrics;
 struct server;
 
+/* PEM texts that belong together and have been checked. */
+struct server_certificate {
+    const char *chain_pem; /* its own certificate first */
+    const char *key_pem;
+    const char *client_ca_pem; /* clients are asked for a certificate that one of these signed, and
+                                  the gate judges what they bring; NULL: they are not asked */
+};
+
 struct server_config {
-    const char *listen; /* HOST:PORT; port 0 takes a free one */
-    int workers;        /* 1 or more */
+    const char *listen;                           /* HOST:PORT; port 0 takes a free one */
+    const struct server_certificate *certificate; /* borrowed for server_new(); NULL: no TLS */
+    int workers;                                  /* 1 or more */
     int64_t max_message_bytes;
     int64_t max_connection_age_ms;       /* 0: connections live on */
     int64_t max_connection_age_grace_ms; /* then calls have so long to end */
@@ -35,6 +44,10 @@ bool server_new(const struct server_config *config, struct server **ret, struct 
 
 /* Binds the address and starts the workers. After a failure only server_free() is left. */
 bool server_start(struct server *s, struct status *st);
+
+/* Any thread. For connections from now on; only where the server began with one. Whether clients
+ * need certificates stays as it was. */
+void server_set_certificate(struct server *s, const struct server_certificate *c);
 
 /* HOST:PORT with the real port. */
 const char *server_address(const struct server *s);

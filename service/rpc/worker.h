@@ -39,6 +39,7 @@ struct binding {
 struct server {
     struct server_config config;
     grpc_server *core;
+    struct tls *tls;          /* owned; NULL: no TLS */
     struct binding *bindings; /* owned, sorted by path */
     struct account *account;  /* owned */
     char address[300];

@@ -122,6 +122,22 @@ void api_json(struct http_exchange *x, int status, struct json_object *take)
     json_object_put(take);
 }
 
+void api_page(struct http_exchange *x, struct json_object *take, const char *next_token)
+{
+    size_t len;
+    const char *text = json_object_to_json_string_length(
+        take, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
+
+    http_begin(x, 200);
+    http_field(x, "Content-Type", content_type);
+    if (next_token != NULL)
+        http_field(x, "X-Next-Token", next_token);
+    http_start(x, (int64_t)len);
+    http_write(x, text, len);
+    http_end(x);
+    json_object_put(take);
+}
+
 void api_error_code(struct http_exchange *x, int status, const char *error_code,
                     const char *message)
 {

@@ -41,6 +41,8 @@ void api_error_code(struct http_exchange *x, int status, const char *error_code,
 void api_status(struct http_exchange *x, const struct status *st);
 /* Ends it with a JSON body; takes the object. */
 void api_json(struct http_exchange *x, int status, struct json_object *take);
+/* The same for a page of a list. next_token: names the page behind it; NULL: there is none. */
+void api_page(struct http_exchange *x, struct json_object *take, const char *next_token);
 
 /*
  * Ends it once what it changed would outlive this process: as api_json(), or without a body for

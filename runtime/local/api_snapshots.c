@@ -224,8 +224,6 @@ static void reply_snapshots(const struct api_call *call, const char *sandbox_id,
     struct json_object *page = json_object_new_array();
     const struct snapshot *last = NULL;
     bool begun = *token == '\0', more = false;
-    const char *text;
-    size_t len;
 
     for (const struct list *node = all->prev; node != all && !more; node = node->prev) {
         const struct snapshot *s = container_of(node, struct snapshot, node);
@@ -239,16 +237,7 @@ static void reply_snapshots(const struct api_call *call, const char *sandbox_id,
         }
         begun = begun || strcmp(s->name, token) == 0;
     }
-    http_begin(call->x, 200);
-    http_field(call->x, "Content-Type", "application/json; charset=utf-8");
-    if (more)
-        http_field(call->x, "X-Next-Token", last->name);
-    text = json_object_to_json_string_length(
-        page, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-    http_start(call->x, (int64_t)len);
-    http_write(call->x, text, len);
-    http_end(call->x);
-    json_object_put(page);
+    api_page(call->x, page, more ? last->name : NULL);
 }
 
 void api_list_snapshots(const struct api_call *call)

@@ -83,9 +83,8 @@ void api_list_templates(const struct api_call *call)
     const struct templates *all = &call->daemon->templates;
     AUTO(buf_deinit) struct buf token = BUF_INIT(256);
     struct json_object *page;
-    const char *text;
     int64_t limit;
-    size_t at = 0, end, len;
+    size_t at = 0, end;
 
     if (!api_query_number(call, "limit", 1, PAGE_MAX, PAGE_MAX, &limit))
         return;
@@ -97,17 +96,7 @@ void api_list_templates(const struct api_call *call)
     page = json_object_new_array();
     for (; at < end; at++)
         json_object_array_add(page, template_json(&all->items[at]));
-
-    http_begin(call->x, 200);
-    http_field(call->x, "Content-Type", "application/json; charset=utf-8");
-    if (end < all->n)
-        http_field(call->x, "X-Next-Token", all->items[end - 1].id);
-    text = json_object_to_json_string_length(
-        page, JSON_C_TO_STRING_PLAIN | JSON_C_TO_STRING_NOSLASHESCAPE, &len);
-    http_start(call->x, (int64_t)len);
-    http_write(call->x, text, len);
-    http_end(call->x);
-    json_object_put(page);
+    api_page(call->x, page, end < all->n ? all->items[end - 1].id : NULL);
 }
 
 /* The path's last segment, decoded; it may hold '/' and ':' that way. */

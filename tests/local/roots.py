@@ -7,8 +7,8 @@ import subprocess
 from pathlib import Path
 
 BUSYBOX = "/bin/busybox"
-APPLETS = ["cat", "dd", "df", "echo", "env", "find", "head", "httpd", "id", "ls", "mkdir", "nc", "pwd",
-           "seq", "sh", "sleep", "stat", "touch", "true", "wc", "wget"]
+APPLETS = ["cat", "dd", "df", "echo", "env", "find", "head", "httpd", "id", "ls", "mkdir", "nc",
+           "pwd", "seq", "sh", "sleep", "stat", "touch", "true", "wc", "wget"]
 PROGRAMS = ["bash", "cat", "chown", "dd", "env", "head", "id", "ls", "mkdir", "mv", "nproc",
             "rm", "sleep", "stat", "touch", "true", "wc"]
 

@@ -15,6 +15,7 @@ from tiers import TIERS, Place
 from wire import Api, Sandbox
 
 MB = 1 << 20
+CAN_LOOP = os.access("/dev/loop-control", os.W_OK)
 SERVER = "httpd -f -p 127.0.0.1:8080 -h /srv/www"
 TINY = {"rootfs": "root", "user": "app", "workdir": "/srv/work/here", "aliases": ["small", "sm"],
         "envs": {"GREETING": "hello there", "LEVEL": "template"}, "memoryMB": 300, "cpuCount": 0.5,
@@ -24,8 +25,9 @@ DEBIAN = {"rootfs": "../tiny/debian", "startCmd": "sleep 0.5; exec busybox " + S
 HOST = {"envs": {"WHERE": "on the host's system"}, "startCmd": "echo started > ~/started",
         "readyCmd": "test -s ~/started", "memoryMB": 200, "diskSizeMB": 10}
 BROKEN = {"startCmd": "exit 3", "readyCmd": "false"}
-ON_DISK = {"rootfs": "../tiny/debian", "disk": "disk", "memoryMB": 200, "diskSizeMB": 40, "inodes": 2000,
-           "startCmd": "sleep 1000"}
+NOBODY = {"user": "nobody-at-all"}
+ON_DISK = {"rootfs": "../tiny/debian", "disk": "disk", "memoryMB": 200, "diskSizeMB": 40,
+           "inodes": 2000, "startCmd": "sleep 1000"}
 
 
 def write(folder, **templates):
@@ -42,8 +44,9 @@ class World:
         self.place = Place(tier)
         self.templates = self.place.folder / "templates"
         self.templates.mkdir()
-        write(self.templates, tiny=TINY, debian=DEBIAN, host=HOST, broken=BROKEN,
-              **({"on-disk": ON_DISK} if self.place.tier == "A" else {}))
+        self.has_disks = self.place.tier == "A" and CAN_LOOP
+        write(self.templates, tiny=TINY, debian=DEBIAN, host=HOST, broken=BROKEN, nobody=NOBODY,
+              **({"on-disk": ON_DISK} if self.has_disks else {}))
         make_tiny(self.templates / "tiny/root")
         make_debian(self.templates / "tiny/debian")
         if programs.is_sanitized("runtime/local/e2b-local"):
@@ -117,7 +120,8 @@ def test_a_root_of_one_static_program(create):
     sandbox = create("tiny")
     assert out(sandbox, "id -un; pwd; echo $HOME $GREETING").split("\n") == [
         "app", "/srv/work/here", "/srv/app hello there"]
-    assert out(sandbox, "cat /srv/app/text /etc/hostname").split("\n") == ["of the image", "e2b.local"]
+    assert out(sandbox, "cat /srv/app/text /etc/hostname").split("\n") == [
+        "of the image", "e2b.local"]
     assert out(sandbox, "stat -c %u:%a /srv/work/here") == "1000:755"
     assert sandbox.run("test -e /usr/bin/python3 || test -e /home/user/.bashrc")[0] != 0
     assert out(sandbox, "echo changed > new && cat new") == "changed"
@@ -133,22 +137,24 @@ def test_files_belong_to_the_usual_user_too(create):
     assert sandbox.request("GET", "/files?path=/home/user/file&username=user").body == b"text"
 
 
-def test_a_sandbox_changes_nothing_of_the_template(world, create, tier):
+def test_a_sandbox_changes_nothing_of_the_template(world, create):
     sandbox = create("debian")
-    assert out(sandbox, "cat /etc/marker /srv/www/index.html").split("\n") == ["from the image", "served"]
+    assert out(sandbox, "cat /etc/marker /srv/www/index.html").split("\n") == [
+        "from the image", "served"]
     sandbox.run("rm -rf /srv/www /etc/marker; echo x > /etc/marker; touch /usr/bin/new")
     root = world.templates / "tiny/debian"
     assert (root / "etc/marker").read_text(encoding="ascii") == "from the image\n"
     assert (root / "srv/www/index.html").exists() and not (root / "usr/bin/new").exists()
     assert "user" not in (root / "etc/passwd").read_text(encoding="ascii")
-    assert out(create("debian"), "cat /etc/marker; id -un").split("\n") == ["from the image", "user"]
+    assert out(create("debian"), "cat /etc/marker; id -un").split("\n") == [
+        "from the image", "user"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="ids are mapped by root")
 def test_root_of_the_image_is_root_inside(create, tier):
     if tier == "B":
         pytest.skip("there is no root in this tier")
-    sandbox = create("debian", metadata={})
+    sandbox = create("debian")
     assert out(sandbox, "stat -c %U /etc/marker /usr/bin/bash /etc").split() == ["root"] * 3
     code, output = sandbox.run("sudo bash -c 'echo by root > /etc/marker && cat /etc/marker'")
     assert (code, output) == (0, b"by root\n")
@@ -172,7 +178,10 @@ def test_a_sandbox_is_there_when_it_is_ready(create):
 def test_a_start_that_fails_fails_the_creation(world):
     status, message = refusal(world, "broken")
     assert status >= 400 and "start command ended with exit code 3" in message
-    assert not [s for s in world.api.call("GET", "/v2/sandboxes").json if s["templateID"] == "broken"]
+    status, message = refusal(world, "nobody")
+    assert status >= 400 and "template's user: invalid username: 'nobody-at-all'" in message
+    assert not [s for s in world.api.call("GET", "/v2/sandboxes").json
+                if s["templateID"] in ("broken", "nobody")]
 
 
 def test_a_request_overrides_the_templates_environment(create):
@@ -183,7 +192,7 @@ def test_a_request_overrides_the_templates_environment(create):
 # --- limits ---
 
 
-def test_limits_are_told_and_hold(create, tier):
+def test_limits_are_told_and_hold(create):
     sandbox = create("tiny")
     told = sandbox.get().json
     assert (told["cpuCount"], told["memoryMB"], told["diskSizeMB"]) == (1, 300, 24)
@@ -191,16 +200,17 @@ def test_limits_are_told_and_hold(create, tier):
     written = int(output.split()[-1])
     assert b"No space left" in output and 20 * MB <= written <= 24 * MB
     sandbox.run(": > /tmp/much")
-    _, output = sandbox.run("mkdir /tmp/d; cd /tmp/d; for i in $(seq 1200); do touch $i || break; done; ls | wc -l")
+    _, output = sandbox.run("mkdir /tmp/d; cd /tmp/d; "
+                            "for i in $(seq 1200); do touch $i || break; done; ls | wc -l")
     assert 700 < int(output.split()[-1]) < 1000
     _, output = sandbox.run("ulimit -n; for i in $(seq 60); do sleep 2 >/dev/null & done; echo end")
     assert output.split()[0] == b"100" and b"fork" in output
 
 
-def test_memory_is_bounded(create, tier):
+def test_memory_is_bounded(world, create):
     if programs.is_sanitized("runtime/local/e2b-local"):
         pytest.skip("a sanitized agent cannot live with a limit on its own memory")
-    for name in ("host",) + (("on-disk",) if tier == "A" else ()):
+    for name in ("host",) + (("on-disk",) if world.has_disks else ()):
         sandbox = create(name)
         hold = "dd if=/dev/zero of=/dev/null count=1 bs=%dM"
         assert sandbox.run(hold % 100)[0] == 0, name
@@ -211,9 +221,9 @@ def test_memory_is_bounded(create, tier):
 
 
 @pytest.fixture
-def on_disk(world, create, tier):
-    if tier == "B":
-        pytest.skip("an ordinary user's disks are in memory: see the refusal")
+def on_disk(world, create):
+    if not world.has_disks:
+        pytest.skip("an ordinary user's disks are in memory, and so is root's without loop devices")
     return lambda: create("on-disk")
 
 
@@ -300,8 +310,9 @@ def test_a_disk_is_saved_and_comes_back(on_disk):
     assert fork.delete().status == 204
 
 
-def test_another_server_goes_on_with_them(world, create, tier):
-    sandboxes = {name: create(name) for name in ("tiny", "debian") + (("on-disk",) if tier == "A" else ())}
+def test_another_server_goes_on_with_them(world, create):
+    names = ("tiny", "debian") + (("on-disk",) if world.has_disks else ())
+    sandboxes = {name: create(name) for name in names}
     stored = create("tiny")
     stored.run("echo kept > file")
     assert post(stored, "pause", {"memory": False}).status == 204
@@ -320,7 +331,7 @@ def test_another_server_goes_on_with_them(world, create, tier):
         assert out(stored, "cat file") == "kept"
         assert sandboxes["debian"].request("GET", "/", port=8080).body == b"served\n"
         assert post(sandboxes["debian"], "fork", {"timeout": 60}).json[0].get("sandbox")
-        if tier == "A":
+        if world.has_disks:
             assert_like_the_template(sandboxes["on-disk"], diskSizeMB=40)
             assert out(sandboxes["on-disk"], "stat -f -c %T /") == "ext2/ext3"
     finally:
@@ -351,9 +362,9 @@ def test_templates_are_found_by_all_their_names(world, create):
         assert world.api.call("GET", "/templates/aliases/" + quote(name, safe="")).status == status
 
 
-def test_templates_are_listed(world, create, tier):
+def test_templates_are_listed(world, create):
     create("host")
-    names = ["base", "broken", "debian", "host"] + ["on-disk"] * (tier == "A") + ["tiny"]
+    names = ["base", "broken", "debian", "host", "nobody", *["on-disk"] * world.has_disks, "tiny"]
     listed = world.api.call("GET", "/templates").json
     assert [t["templateID"] for t in listed] == names
     tiny, host = listed[-1], listed[3]
@@ -444,7 +455,8 @@ def test_an_ordinary_user_has_no_disks():
 def test_base_may_have_other_limits(one_place):
     (one_place.folder / "templates").mkdir()
     write(one_place.folder / "templates", base={"memoryMB": 333})
-    local = one_place.start("--template-dir=%s" % (one_place.folder / "templates"), "--memory=64MiB")
+    local = one_place.start("--memory=64MiB",
+                            "--template-dir=%s" % (one_place.folder / "templates"))
     told = Api(local.address).create(timeout=60).get().json
     assert (told["templateID"], told["memoryMB"], told["diskSizeMB"]) == ("base", 333, 2048)
     local.stop()

@@ -4,6 +4,7 @@ Each driver compares what ran with what the SDK's classes expose, so a method, o
 that a new version brings fails here until it is driven or excused by name.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -49,3 +50,24 @@ def test_javascript(local):
                     "which needs Node 20")
     drive(local, [shutil.which("node"), programs.find("tests/sdk/javascript_driver.cjs")],
           E2B_NODE_MODULES=modules)
+
+
+TEMPLATE = {"aliases": ["hello"], "envs": {"GREETING": "hello"}, "workdir": "/home/user/work",
+            "startCmd": "echo at the start > started", "readyCmd": "test -s started",
+            "memoryMB": 321}
+
+
+@pytest.mark.parametrize("flavour", ["sync", "async"])
+def test_python_and_a_template(data_dir, flavour):
+    python = os.environ.get("SANDBOXD_TEST_E2B_PYTHON", "")
+    if not os.path.exists(python):
+        pytest.skip("SANDBOXD_TEST_E2B_PYTHON does not name a Python that has E2B's SDK")
+    folder = Path(data_dir) / "templates" / "greeter"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "template.json").write_text(json.dumps(TEMPLATE), encoding="utf-8")
+    local = programs.Local(data_dir / ("templated-" + flavour),
+                           "--template-dir=%s" % folder.parent)
+    try:
+        drive(local, [python, programs.find("tests/sdk/python_template.py"), flavour])
+    finally:
+        local.stop()

@@ -86,7 +86,9 @@ bool startup_begin(struct agent *a, struct status *st)
     /* Without a template's words there may be no users at all: in the zygote's own try. */
     if (!c->start && !c->ready && *c->workdir == '\0' && strcmp(c->user, AGENT_USER) == 0)
         return say_ready(st);
-    if (!access_user(c, c->user, &user, st) || !make_workdir(c->workdir, &user, st))
+    if (!access_user(c, c->user, &user, st))
+        return status_prefix(st, "the template's user");
+    if (!make_workdir(c->workdir, &user, st))
         return false;
     if (c->start && (a->start_pid = run(a, &user, start, 3, st)) == 0)
         return false;

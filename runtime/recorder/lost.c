@@ -61,14 +61,24 @@ static void find_end(const struct journal_file *j, struct end_record *ret)
     }
 }
 
-static void kill_rest(int dir)
+/* Where the writer's guard has not done it yet, or was killed too. */
+static void kill_rest(const struct pid_record *pid)
 {
-    struct pid_record pid;
-    char boot_id[sizeof(pid.boot_id)];
+    char boot_id[sizeof(pid->boot_id)];
 
     proc_boot_id(boot_id, sizeof(boot_id));
-    if (pid_read(dir, &pid) && pid.start_ticks != 0 && strcmp(pid.boot_id, boot_id) == 0)
-        proc_kill_session((pid_t)pid.pid, pid.start_ticks);
+    if (pid->start_ticks != 0 && strcmp(pid->boot_id, boot_id) == 0)
+        proc_kill_session((pid_t)pid->pid, pid->start_ticks);
+}
+
+/* The writer notes the process, lets it go, and records that it started: in this order. */
+static const char *explain_lost(bool has_process, bool started)
+{
+    if (started)
+        return "what recorded the command was killed, and the command with it";
+    if (has_process)
+        return "what was to record the command was killed as it started: it may have begun to run";
+    return "the command was never started: what was to record it was killed";
 }
 
 /*
@@ -96,15 +106,16 @@ static void end_lines(struct journal_file *j)
 
 static bool append_lost(struct journal_file *j, struct end_record *end)
 {
+    struct pid_record pid = {0};
+    bool has_process = pid_read(j->dir, &pid);
     struct journal_exit exit = {
         .reason = REASON_LOST,
         .code = 137,
-        .message = j->next_seq == 1
-                       ? "the command was never started: what was to record it was killed"
-                       : "what recorded the command was killed, and the command with it",
+        .message = explain_lost(has_process, j->next_seq > 1),
     };
 
-    kill_rest(j->dir);
+    if (has_process)
+        kill_rest(&pid);
     end_lines(j);
     if (journal_file_exited(j, &exit, end))
         return true;

@@ -652,8 +652,53 @@ static void close_all_but(const struct claim *c)
     close_between(next, INT_MAX);
 }
 
-/* Two generations, so that the writer is nobody's child but init's, nor a zombie of the caller's.
+/*
+ * Watches over the writer: when that is killed, all that descends from the command comes here, in
+ * whatever session it is, and ends. Holds nothing open, so that the lock tells of the writer alone.
  */
+static void __attribute__((noreturn)) guard(pid_t writer)
+{
+    sigset_t all;
+    int status;
+    pid_t pid;
+
+    sigfillset(&all);
+    sigprocmask(SIG_BLOCK, &all, NULL);
+    close_between(0, INT_MAX);
+    if (chdir("/") != 0)
+        _exit(1);
+    do
+        pid = waitpid(-1, &status, 0);
+    while (pid != writer && (pid > 0 || errno == EINTR));
+    if (pid == writer && WIFSIGNALED(status))
+        proc_kill_descendants(getpid());
+    _exit(0);
+}
+
+/* The writer and its guard, who is nobody's child but init's, nor a zombie of the caller's. */
+static void __attribute__((noreturn)) start_guarded(const struct claim *c, struct command_spec *s)
+{
+    pid_t pid;
+
+    setsid();
+    pid = fork();
+    if (pid != 0)
+        _exit(pid < 0);
+    prctl(PR_SET_CHILD_SUBREAPER, 1);
+    pid = fork();
+    if (pid < 0)
+        _exit(1);
+    if (pid != 0)
+        guard(pid);
+    close_all_but(c);
+    if (chdir("/") != 0)
+        _exit(1);
+    writer_run(c, s);
+    close(c->lock); /* now anyone may remove it */
+    prune(c->dir);
+    _exit(0);
+}
+
 bool writer_start(const struct claim *c, struct command_spec *s, struct status *st)
 {
     pid_t pid = fork();
@@ -661,19 +706,8 @@ bool writer_start(const struct claim *c, struct command_spec *s, struct status *
 
     if (pid < 0)
         return fault_errno(st, "no process can be started");
-    if (pid == 0) {
-        setsid();
-        pid = fork();
-        if (pid != 0)
-            _exit(pid < 0);
-        close_all_but(c);
-        if (chdir("/") != 0)
-            _exit(1);
-        writer_run(c, s);
-        close(c->lock); /* now anyone may remove it */
-        prune(c->dir);
-        _exit(0);
-    }
+    if (pid == 0)
+        start_guarded(c, s);
     while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
     }
     return true;

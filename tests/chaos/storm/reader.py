@@ -1,15 +1,17 @@
 """A client of the storm: runs many commands at once and checks every line of theirs.
 
-Takes a JSON object on its first line of stdin: {"addresses", "heartbeat_s", "commands": [{"sandbox_id",
-"command_id", "lines", "burst", "pause_ms", "overflow", "journal"}]}. Later lines are orders: "stall ID SECONDS" stops
-reading for so long, "reconnect ID" drops the stream. One JSON line per command comes out at its end, and one when
-an order was carried out.
+Takes a JSON object on its first line of stdin: {"addresses", "heartbeat_s", "readers": [{"name", "sandbox_id",
+"command_id", "lines", "burst", "pause_ms", "overflow", "journal", "bytes_per_s", "slow_s"}]}: a reader takes no more
+than so many bytes a second (0: all it gets) for the first slow_s seconds. Later lines are orders: "stall NAME SECONDS"
+stops reading for so long, "reconnect NAME" drops the stream. One JSON line per reader comes out at its end, and one
+when an order was carried out.
 """
 
 import asyncio
 import json
 import random
 import sys
+import time
 import zlib
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from harness import api  # noqa: E402
 PASSING = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL,
            grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
 ACK_EVERY = 8  # events
+NAP_MAX_S = 3
 
 
 def say(**what):
@@ -33,17 +36,29 @@ class Lines:
 
     def __init__(self, name, stream):
         self.prefix = ("%s %s " % (name, stream)).encode()
+        self.size = len(self.prefix) + len("00000000 00000000\n")
         self.count = 0
         self.wrong = []
-        self._rest = b""
+        self._last = 0  # the number of the last line
+        self._rest = b""  # of the next one; None: its beginning was dropped
 
-    def take(self, data):
+    def take(self, offset, data):
+        if self._rest is None:
+            cut = -offset % self.size
+            if cut >= len(data):
+                return
+            data, self._rest, self._last = data[cut:], b"", (offset + cut) // self.size
         *whole, self._rest = (self._rest + data).split(b"\n")
         for line in whole:
             self.count += 1
-            said = self.prefix + b"%08d " % self.count
+            self._last += 1
+            said = self.prefix + b"%08d " % self._last
             if line != said + b"%08x" % zlib.crc32(said) and len(self.wrong) < 5:
-                self.wrong.append("line %d of %s is %r" % (self.count, self.prefix, line[:80]))
+                self.wrong.append("line %d of %s is %r" % (self._last, self.prefix, line[:80]))
+
+    def skip(self):
+        """What comes next is anywhere behind."""
+        self._rest = None
 
     @property
     def torn(self):
@@ -60,6 +75,7 @@ class Reader:
         self.next_seq, self.acked = 1, 0
         self.lost = self.repeated = self.dropped = self.breaks = self.started = 0
         self.dropped_bytes = self.received_bytes = 0
+        self.slow_until = time.monotonic() + plan["slow_s"] if plan["bytes_per_s"] else 0
         self.exited = None
         self.order = None  # what to do before the next message is read
 
@@ -91,8 +107,12 @@ class Reader:
                 response = await asyncio.wait_for(call.read(), self.patience)
                 if response is grpc.aio.EOF:
                     return
+                before = self.received_bytes
                 for event in response.events:
                     self._take(event)
+                if time.monotonic() < self.slow_until:
+                    await asyncio.sleep(
+                        min((self.received_bytes - before) / plan["bytes_per_s"], NAP_MAX_S))
                 if plan["overflow"] == api.OVERFLOW_BLOCK and self.next_seq - self.acked > ACK_EVERY:
                     await self._ack(stub)
                 if self.order is not None and not await self._obey():
@@ -108,6 +128,8 @@ class Reader:
             self.dropped += event.dropped.last_seq - event.dropped.first_seq + 1
             self.dropped_bytes += event.dropped.bytes
             self.next_seq = event.dropped.last_seq + 1
+            for lines in self.streams.values():
+                lines.skip()
             return
         if event.seq < self.next_seq:
             self.repeated += 1
@@ -117,7 +139,7 @@ class Reader:
         if kind in self.streams:
             data = getattr(event, kind)
             self.received_bytes += len(data)
-            self.streams[kind].take(data)
+            self.streams[kind].take(event.offset, data)
         elif kind == "started":
             self.started += 1
         elif kind == "exited":
@@ -141,7 +163,7 @@ class Reader:
     def _report(self, failure):
         out, err = self.streams["stdout"], self.streams["stderr"]
         return {
-            "command_id": self.plan["command_id"], "failure": failure,
+            "name": self.plan["name"], "failure": failure,
             "lines": out.count + err.count, "wrong": out.wrong + err.wrong,
             "torn": out.torn or err.torn, "lost": self.lost, "repeated": self.repeated,
             "dropped": self.dropped, "dropped_bytes": self.dropped_bytes,
@@ -152,10 +174,10 @@ class Reader:
 
 
 async def take_orders(readers, lines):
-    by_id = {r.plan["command_id"]: r for r in readers}
+    by_name = {r.plan["name"]: r for r in readers}
     while line := await lines.readline():
-        verb, command_id, *rest = line.decode().split()
-        by_id[command_id].order = (verb, *map(float, rest))
+        verb, name, *rest = line.decode().split()
+        by_name[name].order = (verb, *map(float, rest))
 
 
 async def main():
@@ -169,7 +191,7 @@ async def main():
         ("grpc.initial_reconnect_backoff_ms", 50), ("grpc.max_reconnect_backoff_ms", 300),
     ]) for address in plan["addresses"] for _ in range(3)]
     stubs = [api.Stub(channel) for channel in channels]
-    readers = [Reader(p, stubs, plan["heartbeat_s"]) for p in plan["commands"]]
+    readers = [Reader(p, stubs, plan["heartbeat_s"]) for p in plan["readers"]]
     orders = asyncio.ensure_future(take_orders(readers, lines))
 
     async def one(reader):

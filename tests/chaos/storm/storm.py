@@ -8,6 +8,9 @@ reconnect. In the end every reader must have every line of its command once and 
 may be left over. The last line says so:
 
     faults=N lines=N lost=0 repeated=0 dropped=0 leaked=0
+
+With --overflow there is more output than is kept, and three readers of each command, of which two are slower than it.
+Then what a reader received and what it was told to be dropped must make up all that was written, to the byte.
 """
 
 import argparse
@@ -37,25 +40,28 @@ READERS = 4  # processes
 REFUSALS = (429, 502, 503)
 KEEP_UP_JOURNAL = 64 << 20  # more than any command prints
 BLOCK_JOURNAL = 1 << 20
+OVERFLOW_JOURNAL = 1 << 20
+# Of the speed at which the command prints; 0: as fast as it can.
+OVERFLOW_SPEEDS = (0, 1 / 2, 1 / 5)
 
 
 class Readers:
     """The processes that read, and what they say."""
 
-    def __init__(self, addresses, commands):
+    def __init__(self, addresses, plans):
         self.reports, self.obeyed = [], collections.Counter()
         self._changed = threading.Condition()
         self._children, self._of = [], {}
-        for n in range(min(READERS, len(commands))):
-            mine = commands[n::READERS]
+        for n in range(min(READERS, len(plans))):
+            mine = plans[n::READERS]
             child = subprocess.Popen(
                 [sys.executable, str(Path(__file__).with_name("reader.py"))],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True)
             child.stdin.write(json.dumps({
-                "addresses": addresses, "heartbeat_s": HEARTBEAT_S, "commands": mine}) + "\n")
+                "addresses": addresses, "heartbeat_s": HEARTBEAT_S, "readers": mine}) + "\n")
             child.stdin.flush()
             self._children.append(child)
-            self._of.update({c["command_id"]: child for c in mine})
+            self._of.update({p["name"]: child for p in mine})
             threading.Thread(target=self._listen, args=(child,), daemon=True).start()
 
     def _listen(self, child):
@@ -68,24 +74,24 @@ class Readers:
                     self.reports.append(said)
                 self._changed.notify_all()
 
-    def order(self, verb, command_id, *rest):
-        child = self._of[command_id]
+    def order(self, verb, name, *rest):
+        child = self._of[name]
         try:
-            child.stdin.write(" ".join([verb, command_id, *map(str, rest)]) + "\n")
+            child.stdin.write(" ".join([verb, name, *map(str, rest)]) + "\n")
             child.stdin.flush()
         except BrokenPipeError:
             pass  # it has everything already
 
     @property
     def running(self):
-        done = {r["command_id"] for r in self.reports}
-        return [c for c in self._of if c not in done]
+        done = {r["name"] for r in self.reports}
+        return [name for name in self._of if name not in done]
 
     @property
     def dead(self):
         """Those that ended without having said what became of their commands."""
         return any(c.poll() is not None for c in self._children) and any(
-            self._of[c].poll() is not None for c in self.running)
+            self._of[name].poll() is not None for name in self.running)
 
     def stop(self):
         for child in self._children:
@@ -101,9 +107,14 @@ class Storm:
         self.faults = collections.Counter()
         self.data = Path(tempfile.mkdtemp(prefix="sandboxd-storm-", dir="/tmp"))
         self.local = self.wire = self.service = self.envoy = self.readers = None
-        self.sandboxes, self.commands = [], []
+        self.sandboxes, self.plans = [], []
 
     # --- what is there ---
+
+    @property
+    def per_sandbox(self):
+        """With E2B's own envd all sandboxes are one."""
+        return self.options.commands if self.options.envd else PER_SANDBOX
 
     def start(self):
         self.start_local()
@@ -117,10 +128,11 @@ class Storm:
         if self.options.envoy:
             self.envoy = Envoy(self.options.envoy, addresses, self.data)
             addresses = [self.envoy.address]
-        for _ in range(0, self.options.commands, PER_SANDBOX):
+        for _ in range(0, self.options.commands, self.per_sandbox):
             self.sandboxes.append(self.make_sandbox())
-        self.commands = [self.plan(n) for n in range(self.options.commands)]
-        self.readers = Readers(addresses, self.commands)
+        make_plans = self.overflow_plans if self.options.overflow else self.plans_to_keep_all
+        self.plans = [plan for n in range(self.options.commands) for plan in make_plans(n)]
+        self.readers = Readers(addresses, self.plans)
 
     def start_local(self, listen="127.0.0.1:0"):
         envd = self.local.envd if self.local else None
@@ -138,16 +150,35 @@ class Storm:
         stub.WriteFiles(request, timeout=60)
         return sandbox_id
 
-    def plan(self, n):
-        """Commands take about as long as the storm, some in many small steps, some in few large ones."""
-        steps = self.dice.choice((50, 200, 800))
+    def plan(self, n, steps):
+        """Of a command that takes about as long as the storm."""
         return {
-            "sandbox_id": self.sandboxes[n // PER_SANDBOX], "command_id": "storm-%d" % n,
-            "lines": self.options.lines, "burst": max(self.options.lines // steps, 1),
+            "name": "storm-%d" % n, "command_id": "storm-%d" % n,
+            "sandbox_id": self.sandboxes[n // self.per_sandbox], "lines": self.options.lines,
+            "burst": max(self.options.lines // steps, 1),
             "pause_ms": int(self.options.seconds * 1000 / steps),
-            "overflow": api.OVERFLOW_BLOCK if n % 2 else api.OVERFLOW_KEEP_UP,
-            "journal": BLOCK_JOURNAL if n % 2 else KEEP_UP_JOURNAL,
+            "bytes_per_s": 0, "slow_s": self.options.seconds,
         }
+
+    def plans_to_keep_all(self, n):
+        """Some commands print in many small steps, some in few large ones; each has one reader."""
+        block = n % 2 == 1
+        return [{**self.plan(n, self.dice.choice((50, 200, 800))),
+                 "overflow": api.OVERFLOW_BLOCK if block else api.OVERFLOW_KEEP_UP,
+                 "journal": BLOCK_JOURNAL if block else KEEP_UP_JOURNAL}]
+
+    def overflow_plans(self, n):
+        plan = self.plan(n, self.dice.choice((200, 800)))
+        bytes_per_s = self.written(plan) / self.options.seconds
+        return [{**plan, "name": "%s-%d" % (plan["name"], i),
+                 "overflow": api.OVERFLOW_DROP_OLDEST, "journal": OVERFLOW_JOURNAL,
+                 "bytes_per_s": bytes_per_s * speed} for i, speed in enumerate(OVERFLOW_SPEEDS)]
+
+    @staticmethod
+    def written(plan):
+        """How many bytes the command prints."""
+        lines = plan["lines"] + plan["lines"] // 3
+        return lines * len(plan["command_id"] + " o 00000000 00000000\n")
 
     # --- what breaks; each returns whether it did ---
 
@@ -243,21 +274,37 @@ class Storm:
             text = self.service.stub(0).ReadFile(api.ReadFileRequest(
                 sandbox_id=sandbox_id, path="starts", encoding=api.ENCODING_TEXT),
                 timeout=60, wait_for_ready=True).text
-            want = [c["command_id"] for c in self.commands if c["sandbox_id"] == sandbox_id]
+            want = {p["command_id"] for p in self.plans if p["sandbox_id"] == sandbox_id}
             if sorted(text.split()) != sorted(want):
                 problems.append("started in %s: %s" % (sandbox_id, sorted(text.split())))
         return problems
 
     def check_report(self, report):
-        want = self.options.lines + self.options.lines // 3
         problems = report["wrong"]
         if report["failure"]:
             problems.append(report["failure"])
-        elif report["torn"] or report["lines"] != want or report["exited"] != [1, 0, ""]:
-            problems.append("%d lines of %d, exit %s" % (report["lines"], want, report["exited"]))
+        elif report["torn"] or report["exited"] != [1, 0, ""]:
+            problems.append("ends in a line: %s, exit %s" % (report["torn"], report["exited"]))
+        elif self.options.overflow:
+            problems += self.check_bytes(report)
+        else:
+            problems += self.check_lines(report)
+        return ["%s: %s" % (report["name"], p) for p in problems]
+
+    def check_lines(self, report):
+        want = self.options.lines + self.options.lines // 3
+        if report["lines"] != want:
+            yield "%d lines of %d" % (report["lines"], want)
         if report["started"] != 1:
-            problems.append("started %d times" % report["started"])
-        return ["%s: %s" % (report["command_id"], p) for p in problems]
+            yield "started %d times" % report["started"]
+
+    def check_bytes(self, report):
+        plan = next(p for p in self.plans if p["name"] == report["name"])
+        got, dropped = report["received_bytes"], report["dropped_bytes"]
+        if got + dropped != self.written(plan):
+            yield "%d bytes of %d, and %d dropped" % (got, self.written(plan), dropped)
+        if report["started"] > 1:
+            yield "started %d times" % report["started"]
 
     def leaked(self):
         """Deletes the sandboxes, stops everything, and counts what is still there."""
@@ -289,10 +336,11 @@ class Storm:
     def run(self):
         """True when nothing was lost."""
         say = self.options.say
-        say("seed %d, %d commands of %d lines, through %s and %s" % (
+        say("seed %d, %d commands of %d lines, through %s and %s, to %s" % (
             self.options.seed, self.options.commands, self.options.lines,
             "Envoy" if self.options.envoy else "no balancer",
-            "Toxiproxy" if self.options.toxiproxy else "our own proxy"))
+            "Toxiproxy" if self.options.toxiproxy else "our own proxy",
+            "E2B's envd" if self.options.envd else "our agent"))
         try:
             self.start()
             took = self.rage()
@@ -308,24 +356,38 @@ class Storm:
             ", ".join("%s %d" % item for item in sorted(self.faults.items())), took,
             sum(r["breaks"] for r in reports)))
         total = {key: sum(r[key] for r in reports) for key in ("lines", "lost", "repeated", "dropped")}
+        if self.options.overflow:
+            say("%d readers: written=%d received=%d dropped=%d bytes" % (
+                len(reports), sum(map(self.written, self.plans)),
+                sum(r["received_bytes"] for r in reports),
+                sum(r["dropped_bytes"] for r in reports)))
         say("faults=%d lines=%d lost=%d repeated=%d dropped=%d leaked=%d" % (
             sum(self.faults.values()), total["lines"], total["lost"], total["repeated"],
             total["dropped"], len(left)))
-        return not problems and not left and not any(
-            total[key] for key in ("lost", "repeated", "dropped"))
+        return not problems and not left and not total["lost"] and not total["repeated"] and (
+            bool(total["dropped"]) == self.options.overflow)
 
 
 def options(words, say):
     parser = argparse.ArgumentParser(prog="./dev chaos", description=__doc__.split("\n\n", 1)[0])
-    parser.add_argument("--commands", type=int, default=200)
-    parser.add_argument("--lines", type=int, default=40_000, help="of each command's stdout")
+    parser.add_argument("--overflow", action="store_true",
+                        help="print more than is kept, for three readers each")
+    parser.add_argument("--envd", action="store_true",
+                        help="in E2B's own envd, which SANDBOXD_TEST_ENVD names")
+    parser.add_argument("--commands", type=int, help="200, or 24 with --overflow")
+    parser.add_argument("--lines", type=int,
+                        help="of each command's stdout: 40,000, or 1,500,000 with --overflow")
     parser.add_argument("--seconds", type=float, default=1200, help="that a command takes, undisturbed")
     parser.add_argument("--every", type=float, default=1, help="seconds between faults, on average")
     parser.add_argument("--seed", type=int, default=time.time_ns() % 1_000_000)
     parsed = parser.parse_args(words)
+    parsed.commands = parsed.commands or (24 if parsed.overflow else 200)
+    parsed.lines = parsed.lines or (1_500_000 if parsed.overflow else 40_000)
     parsed.envoy = os.environ.get("SANDBOXD_TEST_ENVOY")
     parsed.toxiproxy = os.environ.get("SANDBOXD_TEST_TOXIPROXY")
-    parsed.envd = os.environ.get("SANDBOXD_TEST_ENVD")
+    if parsed.envd:
+        parsed.envd = os.environ.get("SANDBOXD_TEST_ENVD") or parser.error(
+            "SANDBOXD_TEST_ENVD does not name a build of E2B's envd")
     parsed.say = say
     return parsed
 

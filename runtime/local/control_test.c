@@ -2,12 +2,12 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
-#include "runtime/local/listing.h"
-#include "runtime/local/rate.h"
-#include "runtime/local/route.h"
-#include "runtime/local/signature.h"
+#include "runtime/local/api/listing.h"
+#include "runtime/local/api/rate.h"
+#include "runtime/local/daemon/signature.h"
+#include "runtime/local/daemon/token.h"
+#include "runtime/local/edge/route.h"
 #include "runtime/local/timestamp.h"
-#include "runtime/local/token.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

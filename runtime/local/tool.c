@@ -11,8 +11,8 @@
 #include "common/base/options.h"
 #include "common/http/net.h"
 #include "common/http/parser.h"
-#include "runtime/local/authority.h"
-#include "runtime/local/workdir.h"
+#include "runtime/local/daemon/workdir.h"
+#include "runtime/local/edge/authority.h"
 
 #include <errno.h>
 #include <json-c/json_object.h>

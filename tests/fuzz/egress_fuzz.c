@@ -5,8 +5,8 @@
  * part stays so when the rest is there.
  */
 #include "common/base/cleanup.h"
-#include "runtime/local/egress_dns.h"
-#include "runtime/local/egress_http.h"
+#include "runtime/local/egress/dns.h"
+#include "runtime/local/egress/http.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -12,10 +12,10 @@ struct config {
     const char *template_id;
     const char *start; /* a shell's command; NULL: none */
     const char *ready; /* succeeds once the sandbox is ready; NULL: it is at once */
-    char *token;      /* owned; NULL: open */
-    char *user;       /* owned; who is meant when nobody is named */
-    char *workdir;    /* owned; "" for the user's home */
-    bool single_user; /* one id: everything runs as AGENT_USER */
+    char *token;       /* owned; NULL: open */
+    char *user;        /* owned; who is meant when nobody is named */
+    char *workdir;     /* owned; "" for the user's home */
+    bool single_user;  /* one id: everything runs as AGENT_USER */
     int64_t disk_bytes;
     int64_t memory_bytes;
     char **envs; /* owned, and so are its strings: "NAME=VALUE" */

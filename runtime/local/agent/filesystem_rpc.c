@@ -5,7 +5,7 @@
 #include "runtime/local/agent/entry.h"
 #include "runtime/local/agent/path.h"
 #include "runtime/local/agent/services.h"
-#include "runtime/local/sandbox_tree.h"
+#include "runtime/local/zygote/sandbox_tree.h"
 
 #include <dirent.h>
 #include <errno.h>

@@ -86,7 +86,7 @@ struct process_start {
 /* Starts a command, which the call follows, if there is one. Takes config and tag. NULL: it failed.
  */
 struct process *process_start(struct processes *table, struct rpc_call *call,
-                   const struct process_start *start, struct status *st);
+                              const struct process_start *start, struct status *st);
 /* False: it has no terminal. */
 bool process_resize(struct process *p, const struct winsize *size, struct status *st);
 /* Lets a call follow it: it gets `start`, then what is printed from now on, then the end. */

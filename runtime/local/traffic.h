@@ -1,7 +1,0 @@
-/* Requests for a sandbox: passed on, and if it does not run, it may be resumed for them. */
-#pragma once
-
-#include "runtime/local/daemon.h"
-#include "runtime/local/route.h"
-
-void traffic_request(struct daemon *d, struct http_exchange *x, const struct route *route);

@@ -148,6 +148,22 @@ static bool check_tls(const struct config *c, struct status *st)
            status_set(st, CODE_INVALID_ARGUMENT, 0, "--tls-client-ca needs --tls-cert");
 }
 
+static bool check_traces(struct config *c, struct status *st)
+{
+    char *end;
+
+    c->trace_ratio = strtod(c->trace_ratio_text, &end);
+    if (end == c->trace_ratio_text || *end != '\0' || !(c->trace_ratio >= 0 && c->trace_ratio <= 1))
+        return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                          "--trace-ratio: %s is no number from 0.0 to 1.0", c->trace_ratio_text);
+    if (c->otlp_endpoint != NULL && strncmp(c->otlp_endpoint, "http://", 7) != 0 &&
+        strncmp(c->otlp_endpoint, "https://", 8) != 0)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0,
+                          "--otlp-endpoint: %s must begin with http:// or https://",
+                          c->otlp_endpoint);
+    return true;
+}
+
 static bool check_listen(const struct config *c, struct status *st)
 {
     char host[256];
@@ -192,7 +208,8 @@ static bool check_auth(struct config *c, struct status *st)
 
 static bool check(struct config *c, struct status *st)
 {
-    if (!check_auth(c, st) || !check_tls(c, st) || !check_listen(c, st) || !check_admin(c, st))
+    if (!check_auth(c, st) || !check_tls(c, st) || !check_listen(c, st) || !check_admin(c, st) ||
+        !check_traces(c, st))
         return false;
     if (!c->local && !is_auth(c, "passthrough") && c->e2b_api_key == NULL)
         return status_set(st, CODE_INVALID_ARGUMENT, 0,

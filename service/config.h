@@ -27,13 +27,20 @@ struct config {
     int64_t keepalive_ms;      /* between HTTP/2 pings of our own; 0: none */
     int64_t connection_age_ms; /* 0: connections live on */
     int64_t connection_age_grace_ms;
-    int64_t drain_settle_ms;  /* still accepting calls, for load balancers to notice */
-    int64_t drain_spread_ms;  /* streams are sent to other pods over this time */
-    int64_t drain_budget_ms;  /* then calls have so long to end */
-    const char *log_level;    /* debug, info, warn or error */
-    const char *log_format;   /* json or text */
-    const char *admin_listen; /* HOST:PORT; "": there is no admin port */
-    bool admin_any_port;      /* nobody asked for that port: another one will do */
+    int64_t drain_settle_ms;   /* still accepting calls, for load balancers to notice */
+    int64_t drain_spread_ms;   /* streams are sent to other pods over this time */
+    int64_t drain_budget_ms;   /* then calls have so long to end */
+    const char *log_level;     /* debug, info, warn or error */
+    const char *log_format;    /* json or text */
+    const char *admin_listen;  /* HOST:PORT; "": there is no admin port */
+    bool admin_any_port;       /* nobody asked for that port: another one will do */
+    const char *otlp_endpoint; /* URL; NULL: no spans are recorded */
+    const char *otlp_headers;
+    const char *service_name;
+    const char *resource_attributes;
+    const char *trace_sampler; /* as OTEL_TRACES_SAMPLER */
+    const char *trace_ratio_text;
+    double trace_ratio; /* what that means */
 
     const char *tls_cert, *tls_key; /* files; NULL: no TLS */
     const char *tls_client_ca;      /* file; NULL: clients need no certificate */

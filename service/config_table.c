@@ -30,6 +30,9 @@ void config_defaults(struct config *c)
         .max_calls = -1,
         .log_level = "info",
         .log_format = "json",
+        .service_name = "sandboxd",
+        .trace_sampler = "parentbased_always_on",
+        .trace_ratio_text = "1.0",
         .admin_listen = "127.0.0.1:9464",
         .e2b_domain = "e2b.app",
         .e2b_template = "base",
@@ -190,6 +193,25 @@ void config_table(struct config *c)
          "numeric or localhost. The pages of /debug answer this machine only, whatever the "
          "address. Empty: there are none.",
          .by_default = "127.0.0.1:9464, or a free port where that is taken"},
+        {"otlp-endpoint", 0, "OTEL_EXPORTER_OTLP_ENDPOINT", OPTION_STRING, &c->otlp_endpoint, "URL",
+         "The OpenTelemetry collector that spans are sent to, by OTLP over HTTP in JSON: "
+         "http://HOST:4318. Without it none are recorded; traces of callers are passed on all the "
+         "same."},
+        {"otlp-headers", 0, "OTEL_EXPORTER_OTLP_HEADERS", OPTION_STRING, &c->otlp_headers,
+         "NAME=VALUE[,…]", "Headers of every request to the collector, such as its key.",
+         .secret = true},
+        {"service-name", 0, "OTEL_SERVICE_NAME", OPTION_STRING, &c->service_name, "NAME",
+         "What this service is called in traces."},
+        {"resource-attributes", 0, "OTEL_RESOURCE_ATTRIBUTES", OPTION_STRING,
+         &c->resource_attributes, "KEY=VALUE[,…]",
+         "What else is said of it there, such as k8s.pod.name=… and deployment.environment=…."},
+        {"trace-sampler", 0, "OTEL_TRACES_SAMPLER", OPTION_STRING, &c->trace_sampler, "SAMPLER",
+         "Which calls are traced. With parentbased the caller's decision stands, and the rest of "
+         "the word is for calls that come without a trace.",
+         .choices = "always_on always_off traceidratio parentbased_always_on "
+                    "parentbased_always_off parentbased_traceidratio"},
+        {"trace-ratio", 0, "OTEL_TRACES_SAMPLER_ARG", OPTION_STRING, &c->trace_ratio_text, "RATIO",
+         "Of the ratio samplers: which part of all traces, from 0.0 to 1.0."},
         {NULL},
     };
 

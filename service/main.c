@@ -20,6 +20,7 @@
 #include "service/local_runtime.h"
 #include "service/metrics/process.h"
 #include "service/rpc/server.h"
+#include "service/trace/tracer.h"
 
 #include <errno.h>
 #include <poll.h>
@@ -41,7 +42,8 @@ struct service {
     struct local_runtime local;
     struct metrics *metrics; /* owned */
     struct metric *draining;
-    struct admin *admin; /* owned; NULL: not wanted */
+    struct admin *admin;   /* owned; NULL: not wanted */
+    struct tracer *tracer; /* owned; NULL: not wanted */
     bool rpc_is_up;
     struct watch *watch;       /* owned */
     struct identity *identity; /* owned */
@@ -215,6 +217,7 @@ static bool start_server(struct service *s, struct status *st)
         .certificate = s->rotation != NULL ? rotation_certificate(s->rotation) : NULL,
         .gate = identity_gate(s->identity),
         .metrics = s->metrics,
+        .tracer = s->tracer,
         .app = &s->app,
     };
 
@@ -242,6 +245,32 @@ static bool start_admin(struct service *s, struct status *st)
     return *c->admin_listen == '\0' || admin_new(&admin, &s->admin, st);
 }
 
+static bool start_tracer(struct service *s, struct status *st)
+{
+    const struct config *c = &s->config;
+    const char *sampler = c->trace_sampler;
+    bool follows = strncmp(sampler, "parentbased_", 12) == 0;
+    struct tracer_config tracer = {
+        .endpoint = c->otlp_endpoint,
+        .headers = c->otlp_headers,
+        .service_name = c->service_name,
+        .resource = c->resource_attributes,
+        .sampler = SAMPLER_RATIO,
+        .follows_parent = follows,
+        .ratio = c->trace_ratio,
+        .metrics = s->metrics,
+    };
+
+    if (c->otlp_endpoint == NULL)
+        return true;
+    sampler += follows ? 12 : 0;
+    if (strcmp(sampler, "always_on") == 0)
+        tracer.sampler = SAMPLER_ALWAYS_ON;
+    else if (strcmp(sampler, "always_off") == 0)
+        tracer.sampler = SAMPLER_ALWAYS_OFF;
+    return tracer_new(&tracer, &s->tracer, st);
+}
+
 static void tell_state(struct service *s, enum admin_state state)
 {
     if (s->admin != NULL)
@@ -257,9 +286,9 @@ static bool start(struct service *s, struct status *st)
         s->metrics, &(struct metric_spec){.name = "sandboxd_draining",
                                           .help = "1 from the signal to end on, 0 before.",
                                           .type = METRIC_GAUGE});
-    if (!catch_signals(s, st) || !start_local(s, st) || !start_admin(s, st) || !start_e2b(s, st) ||
-        !read_certificate(s, st) || !start_identity(s, st) || !start_archive(s, st) ||
-        !start_server(s, st))
+    if (!catch_signals(s, st) || !start_local(s, st) || !start_admin(s, st) ||
+        !start_tracer(s, st) || !start_e2b(s, st) || !read_certificate(s, st) ||
+        !start_identity(s, st) || !start_archive(s, st) || !start_server(s, st))
         return false;
     tell_state(s, ADMIN_READY);
     log_info(
@@ -308,11 +337,12 @@ static void stop(struct service *s)
 {
     watch_free(s->watch);
     server_free(s->server);
+    admin_free(s->admin); /* it asks those below */
     identity_free(s->identity);
     rotation_free(s->rotation);
     archive_free(s->app.archive);
     e2b_free(s->app.e2b);
-    admin_free(s->admin);
+    tracer_free(s->tracer);
     if (s->rpc_is_up)
         rpc_deinit();
     metrics_free(s->metrics);

@@ -8,6 +8,7 @@
 #include "common/base/clock.h"
 #include "common/base/log.h"
 #include "common/base/mem.h"
+#include "service/trace/tracer.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -236,8 +237,13 @@ static void log_call(const struct call *c, int64_t took_us)
         LOG_S("request_id", c->request_id),
         LOG_S("peer", call_peer(c)),
     };
+    char trace_id[TRACE_ID_TEXT];
     size_t n = 5;
 
+    if (c->trace != NULL) {
+        trace_id_text(c->trace, trace_id);
+        fields[n++] = LOG_S("trace_id", trace_id);
+    }
     if (c->pass != NULL && c->pass->tenant != NULL)
         fields[n++] = LOG_S("tenant", c->pass->tenant);
     if (c->sandbox_id[0] != '\0')
@@ -245,6 +251,39 @@ static void log_call(const struct call *c, int64_t took_us)
     if (c->verdict.code != CODE_OK)
         fields[n++] = LOG_S("error", c->verdict.message);
     log_write(quiet ? LOG_DEBUG : LOG_INFO, "call", fields, n);
+}
+
+/* --- the span --- */
+
+/* What a server is to blame for, as OpenTelemetry lists it. */
+static bool is_failure(enum code code)
+{
+    return code == CODE_UNKNOWN || code == CODE_DEADLINE_EXCEEDED || code == CODE_UNIMPLEMENTED ||
+           code == CODE_INTERNAL || code == CODE_UNAVAILABLE || code == CODE_DATA_LOSS;
+}
+
+static void end_span(const struct call *c, int64_t took_us)
+{
+    struct span span = {
+        .trace = c->trace,
+        .kind = SPAN_SERVER,
+        .end_ns = clock_wall_ns(),
+        .code = c->verdict.code,
+        .failed = is_failure(c->verdict.code),
+    };
+
+    if (!trace_is_sampled(c->trace))
+        return;
+    memcpy(span.id, c->trace->span, sizeof(span.id));
+    memcpy(span.parent, c->trace->parent, sizeof(span.parent));
+    span.service = c->binding->method->service->name;
+    span.name = c->binding->method->name;
+    span.start_ns = span.end_ns - took_us * 1000;
+    snprintf(span.sandbox_id, sizeof(span.sandbox_id), "%s", c->sandbox_id);
+    snprintf(span.request_id, sizeof(span.request_id), "%s", c->request_id);
+    if (c->pass != NULL && c->pass->tenant != NULL)
+        snprintf(span.tenant, sizeof(span.tenant), "%s", c->pass->tenant);
+    tracer_end(c->worker->server->config.tracer, &span);
 }
 
 void account_call_ended(const struct call *c)
@@ -257,4 +296,5 @@ void account_call_ended(const struct call *c)
     metric_observe(a->took, series_of(c), took_us);
     count_open(c, -1);
     log_call(c, took_us);
+    end_span(c, took_us);
 }

@@ -1,7 +1,8 @@
 /*
  * What every call leaves behind for whoever watches: it is counted (under the names that
- * go-grpc-middleware gave these metrics, so that dashboards and alerts know them) and has a line in
- * the log. Called by the files that make a call, so that no handler can forget it.
+ * go-grpc-middleware gave these metrics, so that dashboards and alerts know them), and has a line
+ * in the log and, if it is traced, a span. Called by the files that make a call, so that no handler
+ * can forget it.
  */
 #pragma once
 

@@ -190,6 +190,7 @@ static void begin(struct call *c)
     c->binding = server_find(c->worker->server, &c->details.method);
     call_list_for_drain(c);
     call_take_request_id(c);
+    call_take_trace(c);
     account_call_started(c);
     call_start_batch(c, &close, 1, &c->closed);
     if (c->binding == NULL) {

@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 struct call;
+struct trace;
 
 enum method_kind {
     METHOD_UNARY,         /* one message each way */
@@ -83,6 +84,10 @@ const char *call_peer(const struct call *c);
  * came along; NULL: none. Nothing is known of it but that the client has its key. Lives as long as
  * the call. */
 const char *call_peer_certificate(const struct call *c, const char **ret_others);
+
+/* The trace that it is part of, for what is done on its behalf; NULL: none. Lives as long as the
+ * call. */
+struct trace *call_trace(const struct call *c);
 
 /* Runs tasks on the call's thread; posting is for any thread. Whoever may still post must hold a
  * reference to the call; references are taken and given back on the call's thread. */

@@ -35,6 +35,7 @@ struct call {
     char *peer;                     /* owned by core's allocator */
     struct grpc_auth_context *auth; /* owned; NULL: not asked for */
     char request_id[REQUEST_ID_MAX + 1];
+    struct trace *trace;                 /* owned: a reference; NULL: none */
     char sandbox_id[SANDBOX_ID_MAX + 1]; /* as a message named it; "" until one did */
 
     /* Coming in. */
@@ -81,6 +82,8 @@ void call_stop_timers(struct call *c);
 /* call_metadata.c */
 /* The caller's own, so that both logs can be joined; else a made one. */
 void call_take_request_id(struct call *c);
+/* The caller's trace, or one that begins here. */
+void call_take_trace(struct call *c);
 void call_metadata_deinit(struct call *c);
 
 /* call_inbox.c */

@@ -6,6 +6,7 @@
 
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "service/trace/tracer.h"
 
 #include <grpc/grpc_security.h>
 #include <grpc/support/alloc.h>
@@ -108,8 +109,22 @@ void call_take_request_id(struct call *c)
                  (unsigned long long)clock_wall_ns(), atomic_fetch_add(&count, 1));
 }
 
+void call_take_trace(struct call *c)
+{
+    /* Probes and the like are part of nobody's work. */
+    if (c->binding != NULL && !c->binding->standard)
+        c->trace = tracer_begin(c->worker->server->config.tracer, call_metadata(c, "traceparent"),
+                                call_metadata(c, "tracestate"));
+}
+
+struct trace *call_trace(const struct call *c)
+{
+    return c->trace;
+}
+
 void call_metadata_deinit(struct call *c)
 {
+    trace_unref(c->trace);
     while (c->copied != NULL) {
         struct copied *next = c->copied->next;
 

@@ -14,6 +14,7 @@
 
 struct metrics;
 struct server;
+struct tracer;
 
 /* PEM texts that belong together and have been checked. */
 struct server_certificate {
@@ -36,6 +37,7 @@ struct server_config {
     size_t n_methods;
     struct gate *gate;       /* borrowed; NULL: everybody may come in */
     struct metrics *metrics; /* borrowed; NULL: nothing is counted */
+    struct tracer *tracer;   /* borrowed; NULL: traces are passed on, and no span is recorded */
     void *app;               /* call_app() */
 };
 

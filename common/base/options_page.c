@@ -3,6 +3,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/utf8.h"
 #include "common/base/version.h"
 
 #include <ctype.h>
@@ -41,18 +42,34 @@ static void put_escaped(FILE *to, const char *text, const char *which, const cha
 
 /* --- man --- */
 
+/* A character of several bytes by its number: the page itself stays ASCII, which every roff reads.
+ */
+static void put_roff_wide(FILE *to, const char *text, int len)
+{
+    uint32_t c = (uint8_t)text[0] & (0x7f >> len);
+
+    for (int i = 1; i < len; i++)
+        c = c << 6 | ((uint8_t)text[i] & 0x3f);
+    fprintf(to, "\\[u%04X]", c);
+}
+
 /* A hyphen that is to be copied is \-, and a line must not begin with a control character. */
 static void put_roff(FILE *to, const char *text)
 {
     if (*text == '.' || *text == '\'')
         fputs("\\&", to);
-    for (; *text != '\0'; text++) {
-        if (*text == '-')
+    while (*text != '\0') {
+        int len = utf8_sequence((const uint8_t *)text, strlen(text));
+
+        if (len > 1)
+            put_roff_wide(to, text, len);
+        else if (*text == '-')
             fputs("\\-", to);
         else if (*text == '\\')
             fputs("\\e", to);
         else
             fputc(*text, to);
+        text += len > 1 ? len : 1;
     }
 }
 

@@ -114,7 +114,7 @@ def test_the_file_to_start_from_is_one(file):
 
 def test_the_manual_page_is_clean():
     assert shutil.which("groff"), "./dev installs it"
-    done = subprocess.run(["groff", "-man", "-ww", "-Tascii"], input=page("man"), text=True,
+    done = subprocess.run(["groff", "-man", "-ww", "-Tutf8"], input=page("man"), text=True,
                           capture_output=True, check=True, timeout=60)
     assert done.stderr == ""
     plain = re.sub("\x1b\\[[0-9;]*m|.\b", "", done.stdout)

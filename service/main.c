@@ -137,6 +137,8 @@ static bool start_e2b(struct service *s, struct status *st)
         .read_file_max_bytes = (size_t)c->read_file_max,
         .recorder = recorder_start,
         .recorder_len = (size_t)(recorder_end - recorder_start),
+        .metrics = s->metrics,
+        .tracer = s->tracer,
     };
 
     return e2b_new(&e2b, &s->app.e2b, st);

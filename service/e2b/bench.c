@@ -1,7 +1,12 @@
 /* See bench.h. */
 #include "service/e2b/bench.h"
 
+#include "common/base/buf.h"
+#include "common/base/cleanup.h"
+#include "service/metrics/metrics.h"
+
 #include <pthread.h>
+#include <string.h>
 #include <unistd.h>
 
 const uint8_t bench_recorder[] = "not really a program";
@@ -99,13 +104,27 @@ void bench_open(struct bench *b, void (*serve)(struct fake_call *c, void *arg))
     config = config_for(fake_url(b->fake));
     if (b->request_timeout_ms != 0)
         config.request_timeout_ms = b->request_timeout_ms;
+    b->metrics = metrics_new();
+    config.metrics = b->metrics;
     assert_true(e2b_new(&config, &b->e2b, &st));
+}
+
+/* Whatever a test did, each request had a name in the table of upstream.c: a new one needs a row.
+ */
+static void check_operations(struct bench *b)
+{
+    AUTO(buf_deinit) struct buf page = BUF_INIT(1 << 20);
+
+    assert_true(metrics_write(b->metrics, &page));
+    assert_null(strstr(buf_str(&page), "sandboxd_upstream_requests_total{operation=\"other\""));
 }
 
 void bench_close(struct bench *b)
 {
     e2b_free(b->e2b);
     fake_free(b->fake);
+    check_operations(b);
+    metrics_free(b->metrics);
 }
 
 void check(const struct status *st, enum code code, int reason)

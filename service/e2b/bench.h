@@ -58,8 +58,9 @@ void wait_until(atomic_int *what, int at_least);
 struct bench {
     struct fake *fake;
     struct e2b *e2b;
-    atomic_int n[8]; /* what the server counts; free for the test */
-    char seen[64];   /* what one of its answers keeps for a later one */
+    struct metrics *metrics; /* owned; what the adapter counts */
+    atomic_int n[8];         /* what the server counts; free for the test */
+    char seen[64];           /* what one of its answers keeps for a later one */
     const char *mode;
     int64_t request_timeout_ms; /* 0: ample */
 };

@@ -7,6 +7,7 @@
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/e2b/json.h"
 #include "service/e2b/request.h"
+#include "service/e2b/upstream.h"
 
 #include <openssl/sha.h>
 #include <pthread.h>
@@ -92,6 +93,7 @@ bool e2b_new(const struct e2b_config *config, struct e2b **ret, struct status *s
     e->api_url = config->api_url != NULL ? copy_without_slash(config->api_url)
                                          : xasprintf("https://api.%s", config->domain);
     e->recorder_name = name_recorder(config->recorder, config->recorder_len);
+    e->upstream = upstream_new(config->metrics, config->tracer);
     e->addresses = address_cache_new(ADDRESSES_MAX, ADDRESS_TTL_S * NS_PER_S);
     for (int64_t i = 0; i == 0 || (i < config->threads && i < E2B_MAX_LOOPS); i++) {
         list_init(&e->loops[i].detached);
@@ -130,6 +132,7 @@ void e2b_free(struct e2b *e)
         loop_free(e->loops[i].loop); /* after the task: they run in order */
     }
     address_cache_free(e->addresses);
+    upstream_free(e->upstream);
     free((char *)e->config.api_key);
     free((char *)e->config.domain);
     free((char *)e->config.template);

@@ -18,6 +18,8 @@
 #include <stdint.h>
 
 struct e2b;
+struct metrics;
+struct tracer;
 
 struct e2b_config {
     const char *api_key;        /* E2B_API_KEY; NULL: every caller brings its own */
@@ -32,6 +34,8 @@ struct e2b_config {
     size_t read_file_max_bytes; /* larger files: FILE_TOO_LARGE */
     const uint8_t *recorder;    /* the binary to install; borrowed for the process's life */
     size_t recorder_len;
+    struct metrics *metrics; /* borrowed; NULL: nothing is counted */
+    struct tracer *tracer;   /* borrowed; NULL: no span is recorded */
 };
 
 bool e2b_new(const struct e2b_config *config, struct e2b **ret, struct status *st);

@@ -12,6 +12,7 @@
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/e2b/json.h"
 #include "service/e2b/sandbox.h"
+#include "service/e2b/upstream.h"
 #include "service/e2b/url.h"
 
 #include <stdlib.h>
@@ -50,6 +51,7 @@ static void try_again_or_finish(struct exchange *x)
         finish(x);
         return;
     }
+    upstream_retry(x);
     loop_timer_start(r->loop, &x->timer, at_ns);
 }
 
@@ -131,9 +133,11 @@ static void looked(struct transfer *t)
 
     if (t->result != CURLE_OK || t->status != 200) {
         errors_judge(t, SOURCE_API, &v);
+        upstream_end(x, v.st.code);
         look_failed(x, &v);
         return;
     }
+    upstream_end(x, CODE_OK);
     if (!exchange_learn(x, looked_for(x), &s, &v)) {
         look_failed(x, &v);
         return;
@@ -172,11 +176,21 @@ static void look(struct exchange *x)
     transfer_deinit(&x->transfer);
     transfer_init(&x->transfer, x->request->loop);
     url_api_headers(&x->transfer, e, x->request->scope);
+    upstream_begin(x, "GET", path);
     x->transfer.done = looked;
     transfer_start(&x->transfer, &r);
 }
 
 /* --- the call itself --- */
+
+/* The first piece of a stream. */
+static enum transfer_taken hear(struct transfer *t, const uint8_t *data, size_t len)
+{
+    struct exchange *x = container_of(t, struct exchange, transfer);
+
+    upstream_end(x, CODE_OK);
+    return x->on_data(t, data, len);
+}
 
 static void called(struct transfer *t)
 {
@@ -189,9 +203,11 @@ static void called(struct transfer *t)
     if (!answered) {
         errors_judge(t, x->source, &x->verdict);
     } else if (x->judge == NULL || x->judge(x, &x->verdict)) {
+        upstream_end(x, CODE_OK);
         succeed(x);
         return;
     }
+    upstream_end(x, x->verdict.st.code);
     if (x->sandbox_id != NULL && x->verdict.remedy == REMEDY_LOOK && x->looks++ < LOOKS_MAX) {
         address_forget(x->request->e2b->addresses, x->request->scope->name, x->sandbox_id);
         x->failed_before = true;
@@ -230,7 +246,8 @@ static void call(struct exchange *x)
     r.url = url;
     if (x->content_type != NULL)
         transfer_header(&x->transfer, "Content-Type: %s", x->content_type);
-    x->transfer.on_data = x->on_data;
+    upstream_begin(x, x->method, x->path);
+    x->transfer.on_data = x->on_data != NULL ? hear : NULL;
     x->transfer.done = called;
     if (x->prepare != NULL)
         x->prepare(x);

@@ -27,6 +27,7 @@ struct e2b {
     char *api_url;            /* without a slash at the end */
     char *recorder_name;      /* "recorder-<first 16 hex digits of its SHA-256>" */
     struct address_cache *addresses;
+    struct upstream *upstream; /* owned */
     unsigned n_loops;
     struct {
         struct loop *loop;

@@ -14,11 +14,13 @@ void request_ref(struct request *r)
 void request_unref(struct request *r)
 {
     struct scope *scope = r->scope;
+    struct trace *trace = r->trace;
 
     if (atomic_fetch_sub(&r->refs, 1) != 1)
         return;
     r->destroy(r);
     scope_unref(scope);
+    trace_unref(trace);
 }
 
 /* On the caller's executor: the last thing that op sees. */
@@ -168,6 +170,7 @@ void request_prepare(struct request *r, struct e2b *e, struct e2b_op *op, const 
     prepare(r, e, choose_loop(e, sandbox_id));
     r->op = op;
     r->scope = op->caller != NULL ? scope_new(op->caller) : NULL;
+    r->trace = trace_ref(op->executor->trace);
     r->deadline_ns = op->deadline_ns;
     op->request = r;
     op->st = STATUS_INIT;
@@ -190,6 +193,7 @@ void request_detach(struct request *r, const struct request *like, int64_t timeo
     prepare(r, like->e2b, like->loop_index);
     r->op = NULL;
     r->scope = scope_ref(like->scope);
+    r->trace = trace_ref(like->trace);
     r->deadline_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;
     list_append(&r->e2b->loops[r->loop_index].detached, &r->node);
     begin(r);

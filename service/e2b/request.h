@@ -11,6 +11,7 @@
 #include "service/e2b/errors.h"
 #include "service/e2b/private.h"
 #include "service/e2b/scope.h"
+#include "service/trace/trace.h"
 
 struct request {
     struct e2b *e2b;
@@ -18,6 +19,7 @@ struct request {
     unsigned loop_index;
     struct e2b_op *op;   /* NULL: detached, nobody waits */
     struct scope *scope; /* owned; for whom it is done */
+    struct trace *trace; /* owned: a reference; what it is part of; NULL: nothing that is traced */
     int64_t deadline_ns;
     struct list exchanges;   /* running */
     struct loop_timer timer; /* the deadline */
@@ -92,6 +94,9 @@ struct exchange {
     struct retry retry;
     struct loop_timer timer;
     enum { EXCHANGE_LOOKING, EXCHANGE_CALLING } phase;
+    size_t operation; /* of the attempt that runs; upstream.c */
+    int64_t began_ns; /* 0: none runs, or it is accounted for */
+    uint8_t span[TRACE_SPAN_LEN];
     bool running, failed_before;
     bool is_ours; /* owner_of was found out */
     int looks;

@@ -6,6 +6,7 @@
 #include "recorder/v1/recorder.pb-c.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/handlers/validate.h"
+#include "service/trace/trace.h"
 
 #include <openssl/evp.h>
 #include <openssl/rand.h>
@@ -23,6 +24,7 @@ enum {
     IDLE_MIN_MS = 100,
     MEMORY_MIN = 16 * 1024 * 1024,
     OPEN_FILES_MIN = 8,
+    TRACE_ENVS = 2,
 };
 
 #define JOURNAL_BYTES_DEFAULT (UINT64_C(64) << 20)
@@ -127,7 +129,7 @@ static bool take_envs(const Sandbox__V1__RunCommandRequest *r, struct parts *p, 
     if (r->n_envs > VALIDATE_ENVS_MAX)
         return status_bad_field(st, INVALID_FIELD, "envs", "envs has %zu entries; at most %d",
                                 r->n_envs, VALIDATE_ENVS_MAX);
-    p->envs = xcalloc(r->n_envs, sizeof(char *));
+    p->envs = xcalloc(r->n_envs + TRACE_ENVS, sizeof(char *));
     for (size_t i = 0; i < r->n_envs; i++) {
         if (!validate_env("envs", r->envs[i]->key, r->envs[i]->value, st))
             return false;
@@ -244,6 +246,24 @@ static void digest_spec(const Recorder__V1__CommandSpec *spec, uint8_t digest[CO
         abort();
 }
 
+/* As OpenTelemetry has traces passed to programs. There is room for TRACE_ENVS more. */
+static void add_trace(const Sandbox__V1__RunCommandRequest *r, const struct trace *trace,
+                      struct parts *p)
+{
+    char traceparent[TRACE_PARENT_SIZE];
+
+    for (size_t i = 0; i < r->n_envs; i++) {
+        if (strcmp(r->envs[i]->key, "TRACEPARENT") == 0)
+            return;
+    }
+    if (trace == NULL)
+        return;
+    trace_format(trace, trace->span, traceparent);
+    p->envs[p->n_envs++] = xasprintf("TRACEPARENT=%s", traceparent);
+    if (trace->state[0] != '\0')
+        p->envs[p->n_envs++] = xasprintf("TRACESTATE=%s", trace->state);
+}
+
 static void pack_spec_file(Recorder__V1__CommandSpec *spec, uint8_t **ret_bytes, size_t *ret_len)
 {
     Recorder__V1__SpecFile file = RECORDER__V1__SPEC_FILE__INIT;
@@ -258,8 +278,8 @@ static void pack_spec_file(Recorder__V1__CommandSpec *spec, uint8_t **ret_bytes,
 }
 
 bool command_spec_make(const Sandbox__V1__RunCommandRequest *request, const char *command_id,
-                       uint8_t **ret_bytes, size_t *ret_len, uint8_t ret_digest[COMMAND_DIGEST_LEN],
-                       struct status *st)
+                       const struct trace *trace, uint8_t **ret_bytes, size_t *ret_len,
+                       uint8_t ret_digest[COMMAND_DIGEST_LEN], struct status *st)
 {
     AUTO(parts_deinit) struct parts parts = {0};
     Recorder__V1__CommandSpec spec = RECORDER__V1__COMMAND_SPEC__INIT;
@@ -282,6 +302,8 @@ bool command_spec_make(const Sandbox__V1__RunCommandRequest *request, const char
     spec.user = request->user;
     digest_spec(&spec, ret_digest);
     spec.digest = (ProtobufCBinaryData){.data = ret_digest, .len = COMMAND_DIGEST_LEN};
+    add_trace(request, trace, &parts);
+    spec.n_envs = parts.n_envs;
     pack_spec_file(&spec, ret_bytes, ret_len);
     return true;
 }

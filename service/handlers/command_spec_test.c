@@ -8,6 +8,7 @@
 #include "common/base/cleanup.h"
 #include "recorder/v1/recorder.pb-c.h"
 #include "service/handlers/command_spec.h"
+#include "service/trace/trace.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -19,10 +20,16 @@ struct made {
     struct status st;
 };
 
-static bool make(const Sandbox__V1__RunCommandRequest *r, struct made *m)
+static bool make_traced(const Sandbox__V1__RunCommandRequest *r, const struct trace *trace,
+                        struct made *m)
 {
     *m = (struct made){0};
-    return command_spec_make(r, "c1", &m->bytes, &m->len, m->digest, &m->st);
+    return command_spec_make(r, "c1", trace, &m->bytes, &m->len, m->digest, &m->st);
+}
+
+static bool make(const Sandbox__V1__RunCommandRequest *r, struct made *m)
+{
+    return make_traced(r, NULL, m);
 }
 
 static Sandbox__V1__RunCommandRequest shell(const char *line)
@@ -257,10 +264,50 @@ static void test_made_ids_are_ids_and_differ(void **state)
     assert_string_not_equal(a, b);
 }
 
+#define TRACEPARENT "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+
+static void assert_envs(const struct made *m, const char *const *envs, size_t n)
+{
+    Recorder__V1__SpecFile *file = recorder__v1__spec_file__unpack(NULL, m->len, m->bytes);
+
+    assert_int_equal(file->command->n_envs, n);
+    for (size_t i = 0; i < n; i++)
+        assert_string_equal(file->command->envs[i], envs[i]);
+    recorder__v1__spec_file__free_unpacked(file, NULL);
+}
+
+/* The command learns of the trace; the same step of another trace is still the same. */
+static void test_a_trace_is_passed_on_and_not_digested(void **state)
+{
+    struct trace *trace = trace_parse(TRACEPARENT, "a=1");
+    env_entry mine = env("X", "1"), theirs = env("TRACEPARENT", "my own");
+    env_entry *list[] = {&mine}, *both[] = {&theirs, &mine};
+    Sandbox__V1__RunCommandRequest r = shell("true");
+    struct made with, without, own;
+
+    r.envs = list;
+    r.n_envs = 1;
+    assert_true(make_traced(&r, trace, &with));
+    assert_true(make(&r, &without));
+    assert_memory_equal(with.digest, without.digest, COMMAND_DIGEST_LEN);
+    assert_envs(&with, (const char *[]){"X=1", "TRACEPARENT=" TRACEPARENT, "TRACESTATE=a=1"}, 3);
+    assert_envs(&without, (const char *[]){"X=1"}, 1);
+
+    r.envs = both;
+    r.n_envs = 2;
+    assert_true(make_traced(&r, trace, &own));
+    assert_envs(&own, (const char *[]){"TRACEPARENT=my own", "X=1"}, 2);
+    free(with.bytes);
+    free(without.bytes);
+    free(own.bytes);
+    trace_unref(trace);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_a_spec_is_whole_and_has_the_defaults),
+        cmocka_unit_test(test_a_trace_is_passed_on_and_not_digested),
         cmocka_unit_test(test_the_digest_is_of_what_runs_not_of_how_it_is_read),
         cmocka_unit_test(test_what_runs_in_a_terminal_is_in_the_spec),
         cmocka_unit_test(test_bad_requests_name_the_field),

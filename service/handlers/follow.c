@@ -788,7 +788,8 @@ void run_command_start(struct call *c, const ProtobufCMessage *message)
 
     struct follow *f = follow_new(c, r->sandbox_id, make_id ? made : r->command_id, r->from_seq);
 
-    if (!command_spec_make(r, f->command_id, &f->spec, &f->spec_len, f->digest, &st)) {
+    if (!command_spec_make(r, f->command_id, call_trace(c), &f->spec, &f->spec_len, f->digest,
+                           &st)) {
         follow_free(f);
         call_finish(c, &st);
         return;

@@ -115,6 +115,7 @@ void call_take_trace(struct call *c)
     if (c->binding != NULL && !c->binding->standard)
         c->trace = tracer_begin(c->worker->server->config.tracer, call_metadata(c, "traceparent"),
                                 call_metadata(c, "tracestate"));
+    c->executor.trace = c->trace;
 }
 
 struct trace *call_trace(const struct call *c)

@@ -10,7 +10,6 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/list.h"
-#include "common/base/mem.h"
 #include "common/http/body.h"
 #include "common/http/net.h"
 #include "common/http/server.h"
@@ -45,10 +44,11 @@ static struct collector {
 
 static int count_spans(const uint8_t *body, size_t len)
 {
-    AUTO_FREE char *text = xstrndup((const char *)body, len);
-    struct json_object *root = json_tokener_parse(text), *o;
+    struct json_tokener *tokener = json_tokener_new();
+    struct json_object *root = json_tokener_parse_ex(tokener, (const char *)body, (int)len), *o;
     int n;
 
+    json_tokener_free(tokener);
     assert_non_null(root);
     o = json_object_object_get(root, "resourceSpans");
     o = json_object_object_get(json_object_array_get_idx(o, 0), "scopeSpans");

@@ -23,7 +23,9 @@
  *    next, as far as repeating it is safe.
  *  - Streams that survive. sandbox_run() and sandbox_logs() deliver each event exactly once and in
  *    order, however many connections and pods that takes. They check this themselves, by sequence
- *    number, and trust no server for it.
+ *    number, and trust no server for it. on_resume tells each time that a stream went on.
+ *  - Bounded memory. A handler that takes its time makes the server wait: of a stream no more is
+ *    held than the message in hand (64 MiB at most) and what gRPC's flow control lets in.
  *  - Nothing runs twice. A command (and a created sandbox) has an id before the first attempt.
  *
  * Threads: a client may be used by any number of threads at once. Every call blocks its caller, and
@@ -74,12 +76,13 @@ enum { SANDBOX_ERROR_METADATA = 8 };
  *
  * `reason` is what programs look at: a name of sandbox.v1.ErrorReason without its prefix, for
  * example "SANDBOX_NOT_FOUND". It is empty when no sandboxd answered (the network, a proxy), and
- * one of these, with `local` set, when the library itself found the fault: "SEQUENCE_GAP"
- * DATA_LOSS: a pod left out an event without saying so "BAD_RESPONSE"      DATA_LOSS: a pod sent
- * something that is not the protocol "SILENT"            UNAVAILABLE: the stream was quiet for
- * longer than its heartbeats allow "TRUNCATED"         UNAVAILABLE: the stream ended without the
- * command's end "BAD_OPTIONS"       INVALID_ARGUMENT: see message "STOPPED"           CANCELLED:
- * sandbox_client_stop()
+ * one of these, with `local` set, when the library itself found the fault:
+ *  - SEQUENCE_GAP (DATA_LOSS): a pod left out an event without saying so
+ *  - BAD_RESPONSE (DATA_LOSS): a pod sent something that is not the protocol
+ *  - SILENT (UNAVAILABLE): the stream was quiet for longer than its heartbeats allow
+ *  - TRUNCATED (UNAVAILABLE): the stream ended without the command's end
+ *  - BAD_OPTIONS (INVALID_ARGUMENT): see message
+ *  - STOPPED (CANCELLED): sandbox_client_stop()
  */
 struct sandbox_error {
     enum sandbox_code code;

@@ -41,6 +41,7 @@ class Command:
     def __init__(self, events, finished=True):
         self.events = list(events)
         self.finished = finished
+        self.served = 0  # events, to all readers
         self.acked = []  # the seq of each AckLogs
         self.input = b""
         self.eof = False
@@ -78,6 +79,7 @@ class Command:
                 continue
             at += 1
             if made.seq >= from_seq:
+                self.served += 1
                 yield made
 
 

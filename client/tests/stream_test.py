@@ -1,6 +1,7 @@
 """run and logs, and what they make of pods that fail in the middle of a stream."""
 
 import json
+import os
 import signal
 import subprocess
 import time
@@ -11,7 +12,7 @@ import pytest
 from command_line import Sandboxctl
 from fake_sandboxd import Command, Error, Fault, event, exited, lines, started
 from fixtures import pods, sandboxctl, world  # noqa: F401 (fixtures)
-from harness import api
+from harness import api, programs
 from harness.programs import wait_until
 
 N = 200
@@ -415,6 +416,29 @@ def test_the_third_signal_leaves(running):
     assert child.returncode == 130
     assert "sandboxctl logs -f --from=3 ID c" in said
     assert len(command.signals) == 2 and not command.finished
+
+
+def test_output_that_waits_is_not_piled_up(world, sandboxctl):
+    """Nobody reads it for a while: then no more of it is taken from the server."""
+    n, chunk = 512, bytes(128 << 10)
+    command = Command(
+        [started(), *(event(i + 2, stdout=chunk) for i in range(n)), exited(n + 2)])
+    world.next_command = lambda: command
+    child = sandboxctl.start("run", "box", "make it", text=False)
+    stands = {"at": 0, "since": 0}
+
+    def stands_still():
+        if command.served != stands["at"]:
+            stands.update(at=command.served, since=time.monotonic())
+        return stands["at"] and time.monotonic() - stands["since"] > 1
+
+    wait_until(stands_still, 30)
+    assert command.served < n / 4
+    if not programs.is_sanitized("client/sandboxctl"):
+        with open("/proc/%d/statm" % child.pid, encoding="ascii") as f:
+            assert int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") < 48 << 20
+    out, _ = child.communicate(timeout=60)
+    assert child.returncode == 0 and len(out) == n * len(chunk)
 
 
 def test_output_that_nobody_reads_ends_the_view(world, sandboxctl):

@@ -18,11 +18,12 @@ from harness.service import Service
 KILLS = int(os.environ.get("SANDBOXD_CHAOS_KILLS", "60"))
 SEED = int(os.environ.get("SANDBOXD_CHAOS_SEED", time.time_ns() % 1_000_000))
 AT_ONCE = 6
+LINES = 5000  # more than any prints until it is killed
 
 # One of its processes leaves the session; both streams have numbers.
 PRINTER = ("echo %s >> ~/ran; (setsid sleep 1000 <&- >&- 2>&- &); "
-           "for i in $(seq 300); do echo $i; echo $i >&2; sleep 0.002; done; exec sleep 1000")
-NUMBERS = b"".join(b"%d\n" % n for n in range(1, 301))
+           "for i in $(seq %d); do echo $i; echo $i >&2; sleep 0.002; done; exec sleep 1000")
+NUMBERS = b"".join(b"%d\n" % n for n in range(1, LINES + 1))
 
 
 def environment(pid):
@@ -82,7 +83,7 @@ def check_end(events):
 
 async def one(stubs, sandbox, name, delay):
     request = api.RunCommandRequest(
-        sandbox_id=sandbox, command_id=name, shell=PRINTER % name, envs={"CHAOS": name})
+        sandbox_id=sandbox, command_id=name, shell=PRINTER % (name, LINES), envs={"CHAOS": name})
     killer = asyncio.ensure_future(kill_soon(name, delay))
     views = await asyncio.gather(*(read(stub, request) for stub in stubs))
     await killer

@@ -117,3 +117,34 @@ printf '#pragma once\\n\\n#include <stdint.h>\\n\\nextern const uint8_t %s_start
         hdrs = [name + ".h"],
         **kwargs
     )
+
+def _static_archive_impl(ctx):
+    libraries = []
+    for dep in ctx.attr.deps:
+        for input in dep[CcInfo].linking_context.linker_inputs.to_list():
+            if input.owner.workspace_name == "":
+                libraries += [lib.static_library or lib.pic_static_library for lib in input.libraries]
+    libraries = [lib for lib in libraries if lib != None]
+    out = ctx.actions.declare_file(ctx.attr.name + ".a")
+    ctx.actions.run_shell(
+        inputs = libraries,
+        outputs = [out],
+        use_default_shell_env = True,
+        mnemonic = "StaticArchive",
+        command = """
+work=$(mktemp -d) && out=$1 && shift &&
+ld -r -o $work/all.o --whole-archive "$@" &&
+objcopy --localize-hidden --strip-debug $work/all.o $work/one.o &&
+rm -f $out && ar rcsD $out $work/one.o
+result=$?; rm -rf $work; exit $result
+""",
+        arguments = [out.path] + [lib.path for lib in libraries],
+    )
+    return [DefaultInfo(files = depset([out]), runfiles = ctx.runfiles(files = [out]))]
+
+# A library for others, NAME.a: one object made of deps and all of this repository that they need, in
+# which only what is visible can be seen.
+static_archive = rule(
+    implementation = _static_archive_impl,
+    attrs = {"deps": attr.label_list(providers = [CcInfo])},
+)

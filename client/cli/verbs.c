@@ -7,6 +7,7 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
+#include "common/base/options_page.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -142,6 +143,8 @@ int cli_main(int argc, char **argv)
         .usage = "[OPTIONS] VERB [ARGS]",
         .options = cli_global_options,
         .more = main_help(&help),
+        .manual = "1",
+        .print_page = options_page,
     };
     int at;
 

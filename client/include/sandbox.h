@@ -46,6 +46,8 @@
 extern "C" {
 #endif
 
+#pragma GCC visibility push(default)
+
 /* ---- errors ---------------------------------------------------------------------------------- */
 
 /* gRPC's status codes. */
@@ -424,6 +426,8 @@ void sandbox_terminal_detach(struct sandbox_terminal *terminal);
 bool sandbox_attach(struct sandbox_client *client, const Sandbox__V1__AttachBegin *begin,
                     struct sandbox_terminal *terminal, const struct sandbox_handlers *handlers,
                     struct sandbox_result *result, struct sandbox_error *err);
+
+#pragma GCC visibility pop
 
 #ifdef __cplusplus
 }

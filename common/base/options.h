@@ -67,6 +67,7 @@ struct program {
 
     /* All of these may be left out. */
     const char *about;             /* paragraphs, with an empty line between, for its pages */
+    const char *manual;            /* the section of its page, 1 or 8; NULL: 8 */
     bool tells_defaults;           /* help ends each option with what its target held before */
     const char *file_option;       /* the STRING option that names the file */
     const char *env_prefix;        /* a variable that begins so and is no option is an error */

@@ -135,14 +135,15 @@ static void man_option(const struct program *p, const struct option *o, FILE *to
 
 static void print_man(const struct program *p, FILE *to)
 {
+    const char *section = p->manual != NULL ? p->manual : "8";
     char upper[64];
     size_t i = 0;
 
     for (; p->name[i] != '\0' && i + 1 < sizeof(upper); i++)
         upper[i] = (char)toupper((unsigned char)p->name[i]);
     upper[i] = '\0';
-    fprintf(to, ".TH \"%s\" 8 \"\" \"%s\" \"System Manager's Manual\"\n.SH NAME\n", upper,
-            SANDBOXD_VERSION);
+    fprintf(to, ".TH \"%s\" %s \"\" \"%s\" \"%s\"\n.SH NAME\n", upper, section, SANDBOXD_VERSION,
+            strcmp(section, "1") == 0 ? "User Commands" : "System Manager's Manual");
     put_roff(to, p->name);
     fputs(" \\- ", to);
     put_roff(to, p->summary);

@@ -7,6 +7,7 @@
 #include "common/base/log.h"
 #include "common/base/mem.h"
 #include "common/base/options.h"
+#include "common/base/options_page.h"
 #include "common/http/net.h"
 #include "runtime/local/api/api.h"
 #include "runtime/local/daemon/observer.h"
@@ -111,6 +112,7 @@ static bool read_options(struct daemon_config *c, int argc, char **argv, int *re
         .usage = "[OPTIONS | env | status | ca]",
         .options = options,
         .more = more,
+        .print_page = options_page,
     };
     struct status st = STATUS_INIT;
     int args = 0;

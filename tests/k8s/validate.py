@@ -14,8 +14,13 @@ import kubernetes_validate
 import yaml
 
 
+# The one in C where it is there: definitions are long.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
 def documents(path):
-    return [d for d in yaml.safe_load_all(Path(path).read_text(encoding="utf-8")) if d]
+    text = Path(path).read_text(encoding="utf-8")
+    return [d for d in yaml.load_all(text, Loader=LOADER) if d]
 
 
 def strict(schema):

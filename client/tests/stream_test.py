@@ -236,6 +236,17 @@ def test_the_server_says_when_to_come_back(many, pods, sandboxctl):
     assert broke(pods, 20) in done.stderr
 
 
+def test_breaks_in_a_row_are_told_while_they_last(many, pods, sandboxctl):
+    pods[0].faults.append(Fault(20, fake_sandboxd.fails(grpc.StatusCode.UNAVAILABLE)))
+    pods[1].stop()
+    done = sandboxctl("run", "box", "make it")
+    assert (done.returncode, done.stdout) == (0, ALL)
+    [tried, resumed] = done.stderr.splitlines(keepends=True)
+    assert tried.startswith("sandboxctl: %s: UNAVAILABLE: " % pods[1].address)
+    assert "; trying %s in " % pods[0].address in tried
+    assert resumed == broke(pods, 20, 0, 0)
+
+
 def test_a_quota_with_a_time_is_waited_for(pods, sandboxctl):
     pods[0].errors["RunCommand"].append(
         Error(grpc.StatusCode.RESOURCE_EXHAUSTED, "E2B_QUOTA", retry=0.3))

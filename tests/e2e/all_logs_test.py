@@ -1,12 +1,17 @@
 """All commands of a sandbox in one stream: merged, followed, resumed by cursor on any pod."""
 
+import base64
+import collections
+import json
+import subprocess
 import threading
 import time
 
 import grpc
 import pytest
-from harness import api, follow
+from harness import api, follow, programs
 from harness.programs import wait_until
+from harness.service import Service
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 
@@ -132,6 +137,39 @@ def test_a_follower_that_is_killed_is_replaced_without_loss(stub, new_sandbox):
     for i, n in enumerate(names):
         assert seen.commands[n].out == b"".join(b"%d.%d\n" % (i, k) for k in range(1, 201))
     assert seen.repeated == 0
+
+
+def test_sandboxctl_goes_on_when_the_pod_is_killed(local, new_sandbox):
+    """By itself, and each event of each command once."""
+    sandbox_id = new_sandbox()
+    with Service(local, count=2) as service:
+        child = subprocess.Popen(
+            [programs.find("client/sandboxctl"), "--address=" + ",".join(service.addresses), "-o", "json",
+             "logs", "-f", sandbox_id], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        runner = threading.Thread(target=run_some, args=(service.stub(1), sandbox_id, 4), kwargs={
+            "line": "for i in $(seq 100); do echo %d.$i; sleep 0.01; done"})
+        runner.start()
+        out, seqs = collections.defaultdict(bytes), collections.defaultdict(list)
+        closed, resumed, name = set(), [], None
+        while len(closed) < 4:
+            said = json.loads(child.stdout.readline())
+            name = said.get("commandId", name)
+            if "resume" in said:
+                resumed.append((said["resume"]["from"], said["resume"]["to"]))
+            if "seq" in said:
+                seqs[name].append(int(said["seq"]))
+                out[name] += base64.b64decode(said.get("stdout", ""))
+                closed |= {name} if "closed" in said else set()
+            if len(out["c0"]) > 100:
+                service.pods[0].kill()
+        runner.join()
+        child.terminate()
+        child.stdout.close()
+        child.wait()
+    assert resumed == [tuple(service.addresses)]
+    for i in range(4):
+        assert out["c%d" % i] == b"".join(b"%d.%d\n" % (i, k) for k in range(1, 101))
+        assert seqs["c%d" % i] == list(range(1, len(seqs["c%d" % i]) + 1))
 
 
 @pytest.mark.parametrize("fields,field", [

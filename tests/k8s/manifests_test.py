@@ -1,5 +1,6 @@
 """Every overlay: taken by Kubernetes' schemas, in agreement with itself, and with sandboxd."""
 
+import os
 import re
 import subprocess
 
@@ -118,8 +119,13 @@ def test_what_is_referred_to_is_there(objects):
         assert {e["port"] for e in monitor["spec"]["podMetricsEndpoints"]} == {"admin"}
 
 
-def test_sandboxd_takes_its_settings(objects):
+def test_sandboxd_takes_its_settings(objects, tmp_path):
     env = objects.environment(secrets=SECRETS)
+    if "SANDBOXD_AUTH_KEYS" in env:
+        mounts = objects.pod()["containers"][0]["volumeMounts"]
+        assert os.path.dirname(env["SANDBOXD_AUTH_KEYS"]) in [m["mountPath"] for m in mounts]
+        (tmp_path / "keys").write_text("key acme sha256:%s\n" % ("0" * 64), encoding="utf-8")
+        env["SANDBOXD_AUTH_KEYS"] = str(tmp_path / "keys")
     done = programs.run("service/sandboxd", "--check-config", env=env)
     assert done.returncode == 0, done.stderr
     ports = {p["name"]: p["containerPort"] for p in objects.pod()["containers"][0]["ports"]}

@@ -51,6 +51,8 @@ def test_alerts_fire_when_they_should(promtool, tmp_path):
     assert tested.returncode == 0 and "SUCCESS" in tested.stdout, tested.stdout
     alerts = {r["alert"] for g in rules() for r in g["rules"] if "alert" in r}
     assert alerts == set(re.findall(r"alertname: (\w+)", tests)), "each has a test"
+    manual = programs.find("docs/operations.md").read_text(encoding="utf-8")
+    assert alerts == set(re.findall(r"^### (\w+)$", manual, re.MULTILINE)), "and says what to do"
 
 
 def test_the_dashboard_asks_what_can_be_asked(promtool, tmp_path):
@@ -107,5 +109,8 @@ def test_every_metric_is_one_that_a_pod_has(service, sandbox):
     connection.close()
     had = set(re.findall(r"^([a-zA-Z_:][\w:]*)", page, re.MULTILINE))
     assert len(wanted) >= 12 and not wanted - had
+    manual = programs.find("docs/operations.md").read_text(encoding="utf-8")
+    kinds = re.findall(r"^# TYPE (\S+)", page, re.MULTILINE)
+    assert not {kind for kind in kinds if "`%s`" % kind not in manual}, "the manual has them all"
     labels = set(re.findall(r'grpc_(\w+)="', page))
     assert labels == {"type", "service", "method", "code"}

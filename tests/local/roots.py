@@ -13,10 +13,10 @@ PROGRAMS = ["bash", "cat", "chown", "dd", "env", "head", "id", "ls", "mkdir", "m
             "rm", "sleep", "stat", "touch", "true", "wc"]
 
 
-def add_user(root, line):
+def add_user(root, line, group=""):
     (root / "etc").mkdir()
     (root / "etc/passwd").write_text("root:x:0:0:root:/root:/bin/sh\n" + line, encoding="ascii")
-    (root / "etc/group").write_text("root:x:0:\n", encoding="ascii")
+    (root / "etc/group").write_text("root:x:0:\n" + group, encoding="ascii")
 
 
 def make_tiny(root):
@@ -65,7 +65,7 @@ def make_debian(root):
     (root / "usr/bin/sh").symlink_to("bash")
     for name in ("bin", "lib", "lib64"):
         (root / name).symlink_to("usr/" + name)
-    add_user(root, "")
+    add_user(root, "", "sudo:x:27:somebody\n")
     (root / "srv/www").mkdir(parents=True)
     (root / "srv/www/index.html").write_text("served\n", encoding="ascii")
     (root / "var/lib").mkdir(parents=True)

@@ -110,6 +110,9 @@ enum recorder_exit {
     RECORDER_OTHER_DEVICE = 26, /* a directory cannot be moved to another filesystem */
     RECORDER_BAD_TOKEN = 27,    /* none that this verb printed */
     RECORDER_FILE_CHANGED = 28, /* not the content that the precondition names */
+    RECORDER_UPLOAD_GAP = 29,   /* bytes are missing */
+    RECORDER_DIGEST = 30,       /* the content is not what its digest says */
+    RECORDER_BAD_OFFSET = 31,   /* beyond the file's end */
     /* 126 and 127 are the shell's: the recorder is not installed, or cannot run. */
 };
 

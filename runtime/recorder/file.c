@@ -1,6 +1,6 @@
 /*
  * See file.h: reads what is asked, has it done, and prints the answer, a response message of the
- * API. Nothing is printed when it fails.
+ * API. What is printed when it fails is for those who know what the exit code means.
  */
 #include "runtime/recorder/file.h"
 
@@ -8,8 +8,10 @@
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
 #include "common/journal/pb.h"
+#include "runtime/recorder/assemble.h"
 #include "runtime/recorder/change.h"
 #include "runtime/recorder/contents.h"
+#include "runtime/recorder/download.h"
 #include "runtime/recorder/entry.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/files.h"
@@ -33,6 +35,9 @@ enum op {
     OP_CHECK = 7,
     OP_COMMIT = 8,
     OP_DISCARD = 9,
+    OP_UPLOADED = 10,
+    OP_ASSEMBLE = 11,
+    OP_DOWNLOAD = 12,
 };
 
 struct file_spec {
@@ -43,7 +48,7 @@ struct file_spec {
     uint32_t mode;
     bool parents, tolerant, recursive, follow_links, with_sha256;
     unsigned depth;
-    size_t limit;
+    uint64_t limit, offset;
     struct content *contents; /* owned */
     size_t n_contents;
 };
@@ -102,7 +107,9 @@ static void take_number(struct file_spec *s, const struct pb_field *f)
     else if (f->number == 10)
         s->depth = (unsigned)f->value;
     else if (f->number == 12)
-        s->limit = f->value < ANSWER_MAX ? (size_t)f->value : ANSWER_MAX;
+        s->limit = f->value;
+    else if (f->number == 14)
+        s->offset = f->value;
 }
 
 static bool parse(const struct buf *message, struct file_spec *ret, struct status *st)
@@ -179,9 +186,22 @@ static bool do_remove(const struct file_spec *s, const char *path, struct buf *o
     return change_remove(path, s->recursive, s->tolerant, &n, st) && pb_add_uint(out, 1, n);
 }
 
+static bool do_download(const struct file_spec *s, const char *path, struct status *st)
+{
+    const struct download d = {
+        .path = path,
+        .version = s->after,
+        .offset = s->offset,
+        .length = s->limit,
+        .with_sha256 = s->with_sha256,
+    };
+
+    return download(&d, st);
+}
+
 static bool is_about_contents(const struct file_spec *s)
 {
-    return s->op >= OP_CHECK && s->op <= OP_DISCARD;
+    return s->op >= OP_CHECK && s->op <= OP_ASSEMBLE;
 }
 
 static bool run_contents(const struct state *state, const struct place *p,
@@ -191,7 +211,13 @@ static bool run_contents(const struct state *state, const struct place *p,
         return replace_check(p, s->contents, s->n_contents, out, st);
     if (s->op == OP_COMMIT)
         return replace_commit(state, p, s->contents, s->n_contents, out, st);
-    return replace_discard(p, s->contents, s->n_contents, st);
+    if (s->op == OP_DISCARD)
+        return replace_discard(p, s->contents, s->n_contents, st);
+    if (s->n_contents != 1)
+        return fault(st, RECORDER_BAD_SPEC, "an upload is one file");
+    if (s->op == OP_UPLOADED)
+        return assemble_look(p, s->contents, out, st);
+    return assemble(state, p, s->contents, out, st);
 }
 
 static bool run(const struct state *state, const struct place *p, const struct file_spec *s,
@@ -199,6 +225,7 @@ static bool run(const struct state *state, const struct place *p, const struct f
 {
     const struct entry_options options = {.follow_links = s->follow_links,
                                           .with_sha256 = s->with_sha256};
+    size_t limit = s->limit < ANSWER_MAX ? (size_t)s->limit : ANSWER_MAX;
     AUTO_FREE char *path = NULL;
 
     if (is_about_contents(s))
@@ -206,20 +233,22 @@ static bool run(const struct state *state, const struct place *p, const struct f
     if (s->n_contents > 0)
         return fault(st, RECORDER_BAD_SPEC, "the specification names no file");
     if (s->op == OP_READ)
-        return contents_read(p, s->paths, s->limit, out, st);
+        return contents_read(p, s->paths, limit, out, st);
     if (!place_resolve(p, s->paths[0], &path, st))
         return false;
     switch (s->op) {
     case OP_STAT:
         return answer_entry(path, &options, out, st);
     case OP_LIST:
-        return listing_page(path, s->depth, s->after, s->limit, out, st);
+        return listing_page(path, s->depth, s->after, limit, out, st);
     case OP_MAKE:
         return do_make(p, s, path, out, st);
     case OP_MOVE:
         return do_move(p, s, path, out, st);
     case OP_REMOVE:
         return do_remove(s, path, out, st);
+    case OP_DOWNLOAD:
+        return do_download(s, path, st);
     default:
         return fault(st, RECORDER_USAGE, "this recorder knows no file operation %u", s->op);
     }
@@ -232,9 +261,10 @@ bool file_verb(const struct state *s, const struct request *r, struct status *st
     AUTO(file_spec_deinit) struct file_spec spec = {0};
     AUTO(place_deinit) struct place place = {0};
 
-    if (!read_request(r, &message, st) || !parse(&message, &spec, st) ||
-        !place_init(&place, s, spec.user, st) || !run(s, &place, &spec, &out, st))
-        return false;
-    return write_all(STDOUT_FILENO, buf_data(&out), buf_len(&out)) ||
-           fault_errno(st, "the answer cannot be written");
+    bool ok = read_request(r, &message, st) && parse(&message, &spec, st) &&
+              place_init(&place, s, spec.user, st) && run(s, &place, &spec, &out, st);
+
+    if (!write_all(STDOUT_FILENO, buf_data(&out), buf_len(&out)) && ok)
+        ok = fault_errno(st, "the answer cannot be written");
+    return ok;
 }

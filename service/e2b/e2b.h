@@ -256,6 +256,24 @@ void e2b_write_files(struct e2b *e, struct e2b_op *op, const char *sandbox_id, c
 void e2b_read_file(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *user,
                    const char *path, uint8_t **ret_data, size_t *ret_len);
 
+/*
+ * A file written by a stream whose length is not known: what is there stays, as far as it came,
+ * when the stream breaks. Nothing is repeated inside. The bytes are queued: stop writing while
+ * e2b_upload_is_full(), go on when `writable` was called (on op->executor). op->done comes after
+ * e2b_upload_end() when E2B has taken all of it, or at any time with a failure; later writes are
+ * dropped then.
+ */
+struct e2b_upload;
+
+struct e2b_upload *e2b_upload_start(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                                    const char *user, const char *path,
+                                    void (*writable)(struct e2b_op *op));
+void e2b_upload_write(struct e2b_upload *u, const uint8_t *data, size_t len); /* copies */
+bool e2b_upload_is_full(struct e2b_upload *u);
+void e2b_upload_end(struct e2b_upload *u);
+/* After done only. */
+void e2b_upload_free(struct e2b_upload *u);
+
 /* A URL by which anybody reads (or writes) the file until expire_s (wall clock). user: "" for the
  * template's. *ret_url is owned by the caller. */
 void e2b_file_url(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *user,
@@ -281,6 +299,10 @@ enum { E2B_OUTPUT_MAX = 4 * 1024 * 1024 };
 
 void e2b_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const char *const *args,
               const uint8_t *spec, size_t spec_len, bool idempotent, struct e2b_output *ret);
+
+/* The same for a verb that may take as long as a follower. */
+void e2b_long_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                   const char *const *args, bool idempotent, struct e2b_output *ret);
 
 /*
  * The same for a verb that only looks, without a spec: where no command ever ran, nothing is

@@ -248,6 +248,7 @@ static void call(struct exchange *x)
         transfer_header(&x->transfer, "Content-Type: %s", x->content_type);
     upstream_begin(x, x->method, x->path);
     x->transfer.on_data = x->on_data != NULL ? hear : NULL;
+    x->transfer.on_need = x->on_need;
     x->transfer.done = called;
     if (x->prepare != NULL)
         x->prepare(x);

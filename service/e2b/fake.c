@@ -103,6 +103,8 @@ static void *run_connection(void *arg)
             .head = text,
             .body = (uint8_t *)data + head,
             .body_len = len - head,
+            .more = (uint8_t *)data + len,
+            .more_len = have - len,
         };
 
         conn->fake->serve(&c, conn->fake->arg);

@@ -22,6 +22,8 @@ struct fake_call {
     const char *head;    /* all of it, for fake_header() */
     const uint8_t *body; /* Content-Length only */
     size_t body_len;
+    const uint8_t *more; /* what follows of a body without Content-Length, as far as it was read */
+    size_t more_len;
     bool close; /* set by the test: close the connection after this */
 };
 

@@ -80,6 +80,7 @@ struct exchange {
     bool safe;           /* repeating does no harm; may change while it runs */
     bool bulk, accept_gzip;
     enum transfer_taken (*on_data)(struct transfer *t, const uint8_t *data, size_t len);
+    ssize_t (*on_need)(struct transfer *t, uint8_t *to, size_t room); /* instead of pieces */
     /* Before each attempt: more headers, and back to the start. May be NULL. */
     void (*prepare)(struct exchange *x);
     /* Whether an answer without an HTTP error is the one that was asked for; fills v if not. May be

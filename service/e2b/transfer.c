@@ -62,6 +62,18 @@ static size_t on_read(char *to, size_t one, size_t room, void *arg)
     return done;
 }
 
+static size_t on_read_stream(char *to, size_t one, size_t room, void *arg)
+{
+    struct transfer *t = arg;
+    ssize_t n = t->on_need(t, (uint8_t *)to, room);
+
+    if (n == TRANSFER_NOT_YET) {
+        t->starving = true;
+        return CURL_READFUNC_PAUSE;
+    }
+    return n == TRANSFER_END ? 0 : (size_t)n;
+}
+
 /* curl rewinds when a kept connection died under the request, to send it again on a new one. By
  * then the first may have been acted upon, so that is only for requests that may be repeated. */
 static int on_seek(void *arg, curl_off_t offset, int origin)
@@ -138,6 +150,19 @@ static void set_body(struct transfer *t, const struct transfer_request *r)
     curl_easy_setopt(easy, CURLOPT_SEEKDATA, t);
 }
 
+/* Chunked: how long it will be is not known. */
+static void set_stream(struct transfer *t)
+{
+    CURL *easy = t->handle.easy;
+
+    transfer_header(t, "Transfer-Encoding: chunked");
+    /* On a kept connection that turns out dead curl would begin again, without what it has read. */
+    curl_easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+    curl_easy_setopt(easy, CURLOPT_POST, 1L);
+    curl_easy_setopt(easy, CURLOPT_READFUNCTION, on_read_stream);
+    curl_easy_setopt(easy, CURLOPT_READDATA, t);
+}
+
 void transfer_start(struct transfer *t, const struct transfer_request *r)
 {
     CURL *easy = t->handle.easy;
@@ -153,7 +178,6 @@ void transfer_start(struct transfer *t, const struct transfer_request *r)
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
-    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
     if (r->accept_gzip)
@@ -162,9 +186,12 @@ void transfer_start(struct transfer *t, const struct transfer_request *r)
         curl_easy_setopt(easy, CURLOPT_BUFFERSIZE, (long)BULK_BUFFER);
         curl_easy_setopt(easy, CURLOPT_UPLOAD_BUFFERSIZE, (long)BULK_BUFFER);
     }
-    if (r->pieces != NULL)
+    if (t->on_need != NULL)
+        set_stream(t);
+    else if (r->pieces != NULL)
         set_body(t, r);
-    if (strcmp(r->method, r->pieces != NULL ? "POST" : "GET") != 0)
+    curl_easy_setopt(easy, CURLOPT_HTTPHEADER, t->headers);
+    if (strcmp(r->method, r->pieces != NULL || t->on_need != NULL ? "POST" : "GET") != 0)
         curl_easy_setopt(easy, CURLOPT_CUSTOMREQUEST, r->method);
     t->running = true;
     loop_add_handle(t->loop, &t->handle);
@@ -175,6 +202,14 @@ void transfer_resume(struct transfer *t)
     if (!t->running || !t->paused)
         return;
     t->paused = false; /* the callback may set it again from within */
+    curl_easy_pause(t->handle.easy, CURLPAUSE_CONT);
+}
+
+void transfer_feed(struct transfer *t)
+{
+    if (!t->running || !t->starving)
+        return;
+    t->starving = false; /* the callback may set it again from within */
     curl_easy_pause(t->handle.easy, CURLPAUSE_CONT);
 }
 

@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 struct transfer_piece {
     const uint8_t *data; /* borrowed until done */
@@ -23,6 +24,8 @@ enum transfer_taken {
     TRANSFER_ABORT, /* ends the exchange with CURLE_WRITE_ERROR */
 };
 
+enum { TRANSFER_END = -1, TRANSFER_NOT_YET = -2 }; /* of on_need */
+
 struct transfer {
     struct loop_handle handle;
     struct loop *loop;
@@ -32,7 +35,11 @@ struct transfer {
     bool may_repeat;
     bool running;
     bool paused;
+    bool starving; /* on_need had nothing */
 
+    /* The body of a request whose length is not known: fills `to` and says how much. TRANSFER_END:
+     * that was all. TRANSFER_NOT_YET: it is asked again after transfer_feed(). NULL: the pieces. */
+    ssize_t (*on_need)(struct transfer *t, uint8_t *to, size_t room);
     /* The response's body where the status is 200; NULL: it is collected as all others are. */
     enum transfer_taken (*on_data)(struct transfer *t, const uint8_t *data, size_t len);
     /* Once, unless cancelled; the transfer stays until transfer_deinit(). */
@@ -65,6 +72,7 @@ void transfer_header(struct transfer *t, const char *fmt, ...)
     __attribute__((format(printf, 2, 3)));
 void transfer_start(struct transfer *t, const struct transfer_request *request);
 void transfer_resume(struct transfer *t);
+void transfer_feed(struct transfer *t);
 
 /* Ends it now, with done, as if this had happened. Not from on_data. */
 void transfer_give_up(struct transfer *t, CURLcode result);

@@ -11,6 +11,7 @@ struct collect {
     struct e2b_output *ret; /* the caller's */
     struct buf out;
     bool too_long;
+    bool is_long; /* it may take long */
 };
 
 static void on_stdout(struct recorder_run *run, const uint8_t *data, size_t len)
@@ -52,7 +53,7 @@ static void start_verb(struct request *r)
 {
     struct collect *c = container_of(r, struct collect, request);
 
-    c->run.lease_ms = r->e2b->config.request_timeout_ms;
+    c->run.lease_ms = c->is_long ? r->e2b->config.lease_ms : r->e2b->config.request_timeout_ms;
     recorder_begin(&c->run);
 }
 
@@ -103,5 +104,15 @@ void e2b_look(struct e2b *e, struct e2b_op *op, const char *sandbox_id, const ch
     struct collect *c = collect_new(sandbox_id, args, NULL, 0, ret);
 
     c->run.idempotent = c->run.only_look = true;
+    request_submit(&c->request, e, op, sandbox_id);
+}
+
+void e2b_long_verb(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                   const char *const *args, bool idempotent, struct e2b_output *ret)
+{
+    struct collect *c = collect_new(sandbox_id, args, NULL, 0, ret);
+
+    c->run.idempotent = idempotent;
+    c->is_long = true;
     request_submit(&c->request, e, op, sandbox_id);
 }

@@ -45,6 +45,11 @@ static const struct meaning meanings[] = {
     {RECORDER_TOO_LARGE, CODE_FAILED_PRECONDITION, REASON(FILE_TOO_LARGE), "", "it is too large"},
     {RECORDER_FILE_CHANGED, CODE_FAILED_PRECONDITION, REASON(FILE_CHANGED), "",
      "the file is not the one that the precondition names"},
+    {RECORDER_UPLOAD_GAP, CODE_OUT_OF_RANGE, REASON(UPLOAD_GAP), "", "bytes are missing"},
+    {RECORDER_DIGEST, CODE_DATA_LOSS, REASON(DIGEST_MISMATCH), "",
+     "what came is not what the digest says"},
+    {RECORDER_BAD_OFFSET, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD), "offset",
+     "the offset is beyond the file's end"},
     {RECORDER_OTHER_DEVICE, CODE_UNIMPLEMENTED, REASON(UNSUPPORTED), "",
      "it is on another filesystem"},
     {RECORDER_NO_SPACE, CODE_RESOURCE_EXHAUSTED, REASON(DISK_FULL), "",
@@ -162,8 +167,7 @@ static void release(struct operation *o)
 
 /* --- what is sent --- */
 
-/* As an argument; owned by the caller. NULL: it is too long for one. */
-static char *pack_argument(const Recorder__V1__FileSpec *spec)
+char *file_verb_argument(const Recorder__V1__FileSpec *spec)
 {
     static const char option[] = "--request=";
     size_t len = recorder__v1__file_spec__get_packed_size(spec);
@@ -195,7 +199,7 @@ static uint8_t *pack_file(const Recorder__V1__FileSpec *spec, size_t *ret_len)
 void file_verb_run(struct operation *o, const char *sandbox_id, const Recorder__V1__FileSpec *spec,
                    bool idempotent, struct e2b_output *ret)
 {
-    AUTO_FREE char *argument = pack_argument(spec);
+    AUTO_FREE char *argument = file_verb_argument(spec);
     AUTO_FREE uint8_t *file = NULL;
     size_t len = 0;
 

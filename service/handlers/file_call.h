@@ -31,6 +31,10 @@ void file_call_start(struct call *c, const char *sandbox_id, const Recorder__V1_
 void file_verb_run(struct operation *o, const char *sandbox_id, const Recorder__V1__FileSpec *spec,
                    bool idempotent, struct e2b_output *ret);
 
+/* The argument that says it (owned by the caller), for those who run the verb in another way. NULL:
+ * it is too long for one. */
+char *file_verb_argument(const Recorder__V1__FileSpec *spec);
+
 /* What an exit code of the verb means. says: what the recorder said, or "". */
 void file_result(int exit_code, const char *says, struct status *ret);
 

@@ -1,4 +1,5 @@
-/* Files of a sandbox: see read_file.c, read_files.c, write_files.c, file_entries.c, file_url.c. */
+/* Files of a sandbox: see read_file.c, read_files.c, write_files.c, file_entries.c, file_url.c,
+ * upload_file.c and download_file.c. */
 #pragma once
 
 #include "service/rpc/call.h"
@@ -12,3 +13,5 @@ void make_directory_start(struct call *c, const ProtobufCMessage *request);
 void move_file_start(struct call *c, const ProtobufCMessage *request);
 void remove_file_start(struct call *c, const ProtobufCMessage *request);
 void create_file_url_start(struct call *c, const ProtobufCMessage *request);
+void upload_file_start(struct call *c, const ProtobufCMessage *none);
+void download_file_start(struct call *c, const ProtobufCMessage *request);

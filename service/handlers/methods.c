@@ -51,7 +51,7 @@ const struct method methods[] = {
     {SANDBOX, "MakeDirectory", METHOD_UNARY, make_directory_start},
     {SANDBOX, "MoveFile", METHOD_UNARY, move_file_start},
     {SANDBOX, "RemoveFile", METHOD_UNARY, remove_file_start},
-    {SANDBOX, "UploadFile", METHOD_BIDI, upload_file_start},
+    {SANDBOX, "UploadFile", METHOD_CLIENT_STREAM, upload_file_start},
     {SANDBOX, "DownloadFile", METHOD_SERVER_STREAM, download_file_start},
     {SANDBOX, "CreateFileUrl", METHOD_UNARY, create_file_url_start},
     {SANDBOX, "RunCommand", METHOD_SERVER_STREAM, run_command_start},

@@ -38,6 +38,8 @@ static const char *type_label(enum method_kind kind)
         return "unary";
     case METHOD_SERVER_STREAM:
         return "server_stream";
+    case METHOD_CLIENT_STREAM:
+        return "client_stream";
     case METHOD_BIDI:
         break;
     }

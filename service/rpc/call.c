@@ -199,7 +199,7 @@ static void begin(struct call *c)
     }
     if (!pass_gate(c))
         return;
-    if (c->binding->method->kind == METHOD_BIDI) {
+    if (method_takes_stream(c->binding->method->kind)) {
         c->binding->method->start(c, NULL);
         if (call_is_draining(c))
             call_tell_drain(c);

@@ -25,8 +25,15 @@ struct trace;
 enum method_kind {
     METHOD_UNARY,         /* one message each way */
     METHOD_SERVER_STREAM, /* one in, any number out */
+    METHOD_CLIENT_STREAM, /* any number in, one out */
     METHOD_BIDI,          /* any number each way */
 };
+
+/* Whether its messages come through call_handler.on_message, not with the start. */
+static inline bool method_takes_stream(enum method_kind kind)
+{
+    return kind == METHOD_CLIENT_STREAM || kind == METHOD_BIDI;
+}
 
 /* One entry of the method table; see methods.c. */
 struct method {
@@ -34,7 +41,7 @@ struct method {
     const char *name; /* as in the .proto */
     enum method_kind kind;
     /* The request is borrowed for this call of start only (copy what must live longer); NULL for
-     * METHOD_BIDI. */
+     * those that take a stream. */
     void (*start)(struct call *c, const ProtobufCMessage *request);
     bool creates; /* makes a sandbox: the gate counts these */
 };
@@ -48,8 +55,8 @@ struct call_handler {
     void (*on_gone)(void *state);
     /* The pod is draining: a long stream should say where to resume and finish. At most once. */
     void (*on_drain)(void *state);
-    /* METHOD_BIDI: the next message, borrowed; NULL at the client's half-close. It may come while a
-     * message is in flight the other way; see call_hold(). */
+    /* Methods that take a stream: the next message, borrowed; NULL at the client's half-close. It
+     * may come while a message is in flight the other way; see call_hold(). */
     void (*on_message)(void *state, const ProtobufCMessage *message);
     /* The call is about to be freed: free the state. */
     void (*destroy)(void *state);
@@ -119,8 +126,9 @@ void call_reply(struct call *c, const ProtobufCMessage *message);
 
 /* --- receiving --- */
 
-/* METHOD_BIDI: while a call is held no further message is read, so flow control stops the client.
- * Held from within on_message, none follows that one; held elsewhere, one more may. */
+/* Methods that take a stream: while a call is held no further message is read, so flow control
+ * stops the client. Held from within on_message, none follows that one; held elsewhere, one more
+ * may. */
 void call_hold(struct call *c);
 void call_release(struct call *c);
 

@@ -43,7 +43,7 @@ static void deliver(struct call *c, const ProtobufCMessage *message)
 {
     const struct method *m = c->binding->method;
 
-    if (m->kind != METHOD_BIDI)
+    if (!method_takes_stream(m->kind))
         m->start(c, message);
     else if (c->handler != NULL && c->handler->on_message != NULL)
         c->handler->on_message(c->state, message);
@@ -57,7 +57,7 @@ static void deliver_end(struct call *c, bool ok)
 {
     struct status st;
 
-    if (c->binding->method->kind == METHOD_BIDI) {
+    if (method_takes_stream(c->binding->method->kind)) {
         if (ok)
             deliver(c, NULL);
         return;
@@ -87,7 +87,7 @@ void call_on_received(struct op *op, bool ok)
 {
     struct call *c = container_of(op, struct call, received);
     grpc_byte_buffer *incoming = c->incoming;
-    bool bidi = c->binding->method->kind == METHOD_BIDI;
+    bool bidi = method_takes_stream(c->binding->method->kind);
 
     c->incoming = NULL;
     c->receiving = false;

@@ -4,11 +4,14 @@
 struct archive;
 struct config;
 struct e2b;
+struct metric;
 struct metrics;
 
 struct app {
     const struct config *config; /* borrowed */
     struct e2b *e2b;             /* borrowed */
     struct metrics *metrics;     /* borrowed */
-    struct archive *archive;     /* borrowed; NULL: none is kept */
+    struct metric *resumes;      /* see handlers/counts.h; NULL: not counted */
+    struct metric *gaps;
+    struct archive *archive; /* borrowed; NULL: none is kept */
 };

@@ -14,7 +14,9 @@
 #include "service/config.h"
 #include "service/e2b/e2b.h"
 #include "service/embedded_recorder.h"
+#include "service/handlers/counts.h"
 #include "service/handlers/methods.h"
+#include "service/identity/figures.h"
 #include "service/identity/identity.h"
 #include "service/identity/rotation.h"
 #include "service/local_runtime.h"
@@ -227,6 +229,7 @@ static bool start_server(struct service *s, struct status *st)
         return false;
     if (s->rotation != NULL)
         rotation_serve(s->rotation, s->server);
+    figures_add(s->metrics, s->identity, s->rotation);
     return watch_start(s->watch, st);
 }
 
@@ -288,6 +291,7 @@ static bool start(struct service *s, struct status *st)
         s->metrics, &(struct metric_spec){.name = "sandboxd_draining",
                                           .help = "1 from the signal to end on, 0 before.",
                                           .type = METRIC_GAUGE});
+    counts_add(&s->app);
     if (!catch_signals(s, st) || !start_local(s, st) || !start_admin(s, st) ||
         !start_tracer(s, st) || !start_e2b(s, st) || !read_certificate(s, st) ||
         !start_identity(s, st) || !start_archive(s, st) || !start_server(s, st))

@@ -26,6 +26,7 @@
 #include "service/config.h"
 #include "service/e2b/e2b.h"
 #include "service/handlers/command_spec.h"
+#include "service/handlers/counts.h"
 #include "service/handlers/input_spec.h"
 #include "service/handlers/log_view.h"
 #include "service/handlers/platform_log.h"
@@ -33,6 +34,7 @@
 #include "service/handlers/relay_all.h"
 #include "service/handlers/validate.h"
 #include "service/identity/caller.h"
+#include "service/metrics/metrics.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -79,6 +81,8 @@ struct follow {
     struct relay_all *all; /* owned; instead of relay, for all commands; NULL: for one */
     bool announced;        /* a message with the command's id was sent */
     bool delivered;        /* an event was */
+    bool opened;           /* a follower was started */
+    uint64_t gaps;         /* that were counted */
     uint64_t from;         /* last_seq before anything came */
 
     struct e2b_stream *stream;       /* owned; of the present follower */
@@ -209,6 +213,10 @@ static void on_heartbeat(struct call_timer *timer)
 
 static void note_progress(struct follow *f)
 {
+    uint64_t gaps = f->all != NULL ? f->all->gaps : f->relay.gaps;
+
+    metric_count(f->app->gaps, 0, (int64_t)(gaps - f->gaps));
+    f->gaps = gaps;
     f->delivered = true;
     f->failures = 0;
     f->broken_since_ns = 0;
@@ -344,10 +352,20 @@ static void on_stream_done(struct e2b_op *op)
     call_unref(f->call);
 }
 
+static void count_resume(struct follow *f)
+{
+    bool asked = f->all != NULL ? f->all->cursor_len > 0 : f->from > 0;
+
+    if (f->opened || asked)
+        metric_count(f->app->resumes, f->opened ? RESUMED_BY_POD : RESUMED_BY_CALLER, 1);
+    f->opened = true;
+}
+
 static void start_follower(struct follow *f, const struct log_view_args *args, const uint8_t *spec,
                            size_t spec_len)
 {
     enter(f, FOLLOW_OPEN);
+    count_resume(f);
     free(TAKE(f->output.out));
     f->output = (struct e2b_output){0};
     op_start(f, on_stream_done, INT64_MAX);

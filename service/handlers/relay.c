@@ -101,6 +101,7 @@ static int read_frame(struct relay *r, const uint8_t *data, size_t len)
     switch (journal_parse(data, len, &event, &n)) {
     case JOURNAL_FRAME:
         count_output(r, &event);
+        r->gaps += event.kind == JOURNAL_DROPPED;
         return !r->complete && journal_check_next(&r->check, &event) ? (int)n : -1;
     case JOURNAL_PARTIAL:
         return 0;

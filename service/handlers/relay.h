@@ -18,6 +18,7 @@ enum { RELAY_ID_MAX = 64, RELAY_PREFIX_MAX = 11 + 2 + RELAY_ID_MAX };
 struct relay {
     struct journal_check check; /* last_seq is the resume point */
     uint64_t output;            /* bytes of output that passed */
+    uint64_t gaps;              /* events that said others are gone */
     bool complete;              /* the follower said that it is at its end */
     uint8_t *rest;              /* owned; a frame whose end has not arrived */
     size_t rest_len;

@@ -163,6 +163,7 @@ static bool check_event(struct relay_all *r, struct relay_all_command *c,
     if (!journal_check_next(&c->check, e))
         return false;
     c->begun = true;
+    r->gaps += e->kind == JOURNAL_DROPPED;
     if (e->kind >= JOURNAL_STDOUT && e->kind <= JOURNAL_TEXT)
         r->output += e->data_len;
     return true;

@@ -28,6 +28,7 @@ struct relay_all {
     uint8_t *cursor; /* owned; the last one that came */
     size_t cursor_len;
     uint64_t output; /* bytes of it that passed */
+    uint64_t gaps;   /* events that said others are gone */
     bool complete;   /* the watcher said that it is at its end */
 };
 

@@ -147,6 +147,30 @@ def test_open_streams_go_up_and_down(admin, stub, sandbox):
     wait_until(lambda: open_now() == (streams, calls), 30, "all streams are closed")
 
 
+def test_resumes_and_gaps_are_counted(admin, stub, sandbox):
+    def counts():
+        return (admin.value("sandboxd_stream_resumes_total", by="caller"),
+                admin.value("sandboxd_stream_gaps_total"))
+    resumes, gaps = counts()
+    request = api.RunCommandRequest(
+        sandbox_id=sandbox, command_id="gaps", shell="head -c 8000000 /dev/zero | tr '\\0' x",
+        max_journal_bytes=1 << 20, overflow=api.OVERFLOW_DROP_OLDEST)
+    last = list(stub.RunCommand(request, timeout=60))[-1].last_seq
+    list(stub.Logs(api.LogsRequest(sandbox_id=sandbox, command_id="gaps"), timeout=60))
+    assert counts()[0] == resumes and counts()[1] > gaps
+    list(stub.Logs(api.LogsRequest(
+        sandbox_id=sandbox, command_id="gaps", from_seq=last), timeout=60))
+    assert counts()[0] == resumes + 1
+
+
+def test_requests_to_e2b_are_counted(admin, stub, sandbox):
+    before = admin.value("sandboxd_upstream_seconds_count", operation="get_sandbox")
+    stub.GetSandbox(api.GetSandboxRequest(sandbox_id=sandbox), timeout=30)
+    assert admin.value("sandboxd_upstream_seconds_count", operation="get_sandbox") > before
+    assert admin.value("sandboxd_upstream_requests_total", operation="start_process", code="OK") > 0
+    assert admin.value("sandboxd_upstream_requests_total", operation="other") == 0
+
+
 def test_nobody_can_make_new_series(admin, service):
     before = set(admin.samples())
     counted = admin.value("grpc_server_started_total", grpc_service="unknown")

@@ -66,9 +66,11 @@ struct config {
     int64_t lease_ms;      /* of a follower in a sandbox */
     int64_t stream_buffer; /* bytes per stream between the sandbox and the client */
 
-    const char *archive; /* a directory; NULL or empty: none */
+    const char *archive; /* a directory, or s3://BUCKET/PREFIX; NULL or empty: none */
     int64_t archive_timeout_ms;
-    int64_t archive_before_end_ms; /* 0: only what is deleted through us */
+    int64_t archive_before_end_ms;             /* 0: only what is deleted through us */
+    const char *aws_endpoint_url, *aws_region; /* NULL: AWS's own */
+    const char *aws_access_key_id, *aws_secret_access_key, *aws_session_token; /* NULL: not set */
 
     struct option options[CONFIG_OPTIONS_MAX]; /* ends with one without a name */
     uint8_t sources[CONFIG_OPTIONS_MAX];       /* enum option_source of each */

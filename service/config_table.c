@@ -121,7 +121,7 @@ void config_table(struct config *c)
 
         {"archive", 0, "SANDBOXD_ARCHIVE", OPTION_STRING, &c->archive, "PLACE",
          "Keep what commands wrote when their sandbox is deleted or its time is over: in this "
-         "directory, which all pods must share. See docs/archive.md.",
+         "directory, which all pods must share, or in s3://BUCKET/PREFIX. See docs/archive.md.",
          .by_default = "nothing is kept", .section = "Archive"},
         {"archive-timeout", 0, "SANDBOXD_ARCHIVE_TIMEOUT", OPTION_DURATION, &c->archive_timeout_ms,
          "DURATION",
@@ -133,6 +133,18 @@ void config_table(struct config *c)
          "Sandboxes are copied from this time before their end on. 0: only those that are deleted "
          "through this server.",
          .max = 24 * 3600 * 1000},
+        {"aws-endpoint-url", 0, "AWS_ENDPOINT_URL", OPTION_STRING, &c->aws_endpoint_url, "URL",
+         "Where S3 is, for an archive there.", .by_default = "Amazon's own"},
+        {"aws-region", 0, "AWS_REGION", OPTION_STRING, &c->aws_region, "NAME",
+         "The region of the archive's bucket.", .by_default = "us-east-1"},
+        {"aws-access-key-id", 0, "AWS_ACCESS_KEY_ID", OPTION_STRING, &c->aws_access_key_id, "ID",
+         "Who writes to the archive's bucket.", .secret = true},
+        {"aws-secret-access-key", 0, "AWS_SECRET_ACCESS_KEY", OPTION_STRING,
+         &c->aws_secret_access_key, "KEY",
+         "The key of that one. Better in the environment: command lines are seen by every user.",
+         .secret = true},
+        {"aws-session-token", 0, "AWS_SESSION_TOKEN", OPTION_STRING, &c->aws_session_token, "TOKEN",
+         "Its session, where the key is a temporary one.", .secret = true},
 
         {"drain-settle", 0, "SANDBOXD_DRAIN_SETTLE", OPTION_DURATION, &c->drain_settle_ms,
          "DURATION",

@@ -147,7 +147,8 @@ static void test_variables_are_named_as_the_flags(void **state)
         if (strncmp(o->env, "SANDBOXD_", 9) == 0)
             assert_string_equal(o->env, env);
         else
-            assert_true(strncmp(o->env, "E2B_", 4) == 0 || strncmp(o->env, "OTEL_", 5) == 0);
+            assert_true(strncmp(o->env, "E2B_", 4) == 0 || strncmp(o->env, "OTEL_", 5) == 0 ||
+                        strncmp(o->env, "AWS_", 4) == 0);
     }
 }
 

@@ -197,6 +197,11 @@ static bool start_archive(struct service *s, struct status *st)
     const struct config *c = &s->config;
     const struct archive_config archive = {
         .place = c->archive,
+        .s3_endpoint = c->aws_endpoint_url,
+        .s3_region = c->aws_region,
+        .s3_access_key_id = c->aws_access_key_id,
+        .s3_secret_access_key = c->aws_secret_access_key,
+        .s3_session_token = c->aws_session_token,
         .timeout_ms = c->archive_timeout_ms,
         /* With a key of their own for each caller there is none to look for sandboxes with. */
         .before_end_ms = auth_mode(c) == AUTH_PASSTHROUGH ? 0 : c->archive_before_end_ms,

@@ -15,6 +15,8 @@ def pytest_addoption(parser):
     parser.addoption("--backend", choices=["local", "envd"], default="local",
                      help="what serves the traffic of sandboxes: the local runtime's own agent, "
                           "or E2B's envd")
+    parser.addoption("--archive", choices=["directory", "s3"], default="directory",
+                     help="where archives are kept")
 
 
 def pytest_configure(config):

@@ -216,13 +216,42 @@ void archive_list(struct archive *a, struct e2b_op *op, const char *sandbox_id,
 
 /* --- its life --- */
 
+/* s3://BUCKET/PREFIX, or s3://BUCKET. */
+static bool new_s3(const struct archive_config *c, struct store **ret, struct status *st)
+{
+    const char *place = c->place + strlen("s3://");
+    size_t bucket_len = strcspn(place, "/"), prefix_len;
+    const char *prefix = place + bucket_len + (place[bucket_len] == '/');
+    struct store_s3_config s3 = {
+        .endpoint = c->s3_endpoint,
+        .region = c->s3_region,
+        .access_key_id = c->s3_access_key_id,
+        .secret_access_key = c->s3_secret_access_key,
+        .session_token = c->s3_session_token,
+        .request_timeout_ms = OBJECT_TIMEOUT_MS,
+    };
+    char *bucket = xstrndup(place, bucket_len), *trimmed;
+    bool ok;
+
+    for (prefix_len = strlen(prefix); prefix_len > 0 && prefix[prefix_len - 1] == '/'; prefix_len--)
+        ;
+    trimmed = xstrndup(prefix, prefix_len);
+    s3.bucket = bucket;
+    s3.prefix = trimmed;
+    ok = store_s3_new(&s3, ret, st);
+    free(bucket);
+    free(trimmed);
+    return ok;
+}
+
 bool archive_new(const struct archive_config *c, struct e2b *e, struct archive **ret,
                  struct status *st)
 {
     struct store *store;
     struct archive *a;
 
-    if (!store_dir_new(c->place, &store, st))
+    if (strncmp(c->place, "s3://", 5) == 0 ? !new_s3(c, &store, st)
+                                           : !store_dir_new(c->place, &store, st))
         return false;
     a = xcalloc(1, sizeof(*a));
     a->store = store;

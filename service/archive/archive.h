@@ -15,9 +15,11 @@
 
 struct archive;
 
-struct archive_config {    /* borrowed for the call */
-    const char *place;     /* a directory */
-    int64_t timeout_ms;    /* of a whole copy */
+struct archive_config {                  /* borrowed for the call */
+    const char *place;                   /* a directory, or s3://BUCKET/PREFIX */
+    const char *s3_endpoint, *s3_region; /* NULL: AWS's own */
+    const char *s3_access_key_id, *s3_secret_access_key, *s3_session_token; /* secrets; NULL */
+    int64_t timeout_ms;                                                     /* of a whole copy */
     int64_t before_end_ms; /* sandboxes are copied so long before their end; 0: not */
 };
 

@@ -59,7 +59,7 @@ int record_name_compare(const struct record_name *a, const struct record_name *b
     return strcmp(a->command_id, b->command_id);
 }
 
-static void put_hex(char *to, const uint8_t sha[RECORD_SHA_LEN])
+void record_hex(char *to, const uint8_t sha[RECORD_SHA_LEN])
 {
     for (int i = 0; i < RECORD_SHA_LEN; i++)
         sprintf(to + 2 * i, "%02x", sha[i]);
@@ -74,7 +74,7 @@ char *record_key(const char *owner, const char *sandbox_id, const struct record_
 {
     char sha[2 * RECORD_SHA_LEN + 1];
 
-    put_hex(sha, n->sha);
+    record_hex(sha, n->sha);
     return xasprintf("%s/%s/commands/%0*" PRId64 ".%s.%0*" PRIu64 ".%s", owner, sandbox_id, DIGITS,
                      n->start_ns, n->command_id, DIGITS, n->last_seq, sha);
 }
@@ -84,7 +84,7 @@ char *record_piece_key(const char *owner, const char *sandbox_id, const char *co
 {
     char hex[2 * RECORD_SHA_LEN + 1];
 
-    put_hex(hex, sha);
+    record_hex(hex, sha);
     return xasprintf("%s/%s/journals/%s/%0*" PRIu64 ".%s", owner, sandbox_id, command_id, DIGITS,
                      first_seq, hex);
 }

@@ -55,6 +55,8 @@ size_t record_names(const struct store_names *l, struct record_name **ret);
 /* --- contents --- */
 
 void record_sha(const void *data, size_t len, uint8_t ret[RECORD_SHA_LEN]);
+/* 2 * RECORD_SHA_LEN digits and a NUL. */
+void record_hex(char *to, const uint8_t sha[RECORD_SHA_LEN]);
 
 /* When a command began; 0: that is no time. */
 int64_t record_start_ns(const Sandbox__V1__Command *c);

@@ -1,5 +1,5 @@
 /*
- * Where an archive keeps its objects: a directory. Objects are small (they are read
+ * Where an archive keeps its objects: a directory, or a bucket. Objects are small (they are read
  * and written whole), never changed, and named by what is in them (proto/archive/v1), so that any
  * number of pods may write the same one at the same time.
  *
@@ -47,6 +47,20 @@ struct store {
 
 /* path: of a directory that exists. */
 bool store_dir_new(const char *path, struct store **ret, struct status *st);
+
+struct store_s3_config {
+    const char *bucket;
+    const char *prefix;        /* "", or ends without a slash */
+    const char *endpoint;      /* NULL: AWS's own of the region, named by the bucket */
+    const char *region;        /* NULL: us-east-1 */
+    const char *access_key_id; /* secrets: none of the three is ever part of a message */
+    const char *secret_access_key;
+    const char *session_token; /* NULL: none */
+    int64_t request_timeout_ms;
+};
+
+/* Copies what it is given. */
+bool store_s3_new(const struct store_s3_config *config, struct store **ret, struct status *st);
 
 /* ARCHIVE_UNAVAILABLE with a sentence; always false. */
 bool store_unavailable(struct status *st, const char *fmt, ...)

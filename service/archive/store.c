@@ -13,9 +13,14 @@ enum { RETRY_MS = 1000 };
 
 void store_names_add(struct store_names *l, const char *name, size_t len)
 {
+    char *copy;
+
     if ((l->n & (l->n + 1)) == 0)
         l->at = xrealloc(l->at, 2 * (l->n + 1) * sizeof(l->at[0]));
-    l->at[l->n++] = xstrndup(name, len);
+    copy = xmalloc(len + 1); /* name need not end with a NUL, which strndup() may look for */
+    memcpy(copy, name, len);
+    copy[len] = '\0';
+    l->at[l->n++] = copy;
 }
 
 static int by_bytes(const void *a, const void *b)

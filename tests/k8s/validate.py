@@ -1,9 +1,11 @@
 """Checks manifests against schemas, and says what is wrong with which, a line each.
 
-Run by a Python that has kubernetes-validate: validate.py VERSION[,VERSION…] CRDS FILE...
+Run by a Python that has kubernetes-validate:
 
-Kubernetes' own kinds are checked for each version as the API server does with strict field
-validation; others by the definition of their kind, where a field it does not know is an error too.
+    validate.py own VERSION[,VERSION…] FILE...   Kubernetes' own kinds, for each version, as the API
+                                                 server does with strict field validation
+    validate.py custom CRDS FILE...              the others, by the definition of their kind in the
+                                                 folder CRDS; there, too, a field must be known
 """
 
 import sys
@@ -55,12 +57,13 @@ def custom(folder):
     return found
 
 
-def complaints(document, versions, schemas):
-    schema = schemas.get((document["apiVersion"], document["kind"]))
-    if schema is not None:
-        for error in jsonschema.Draft7Validator(schema).iter_errors(document):
-            yield "%s: %s" % ("/".join(map(str, error.absolute_path)), error.message[:300])
-        return
+def is_custom(document):
+    """Kubernetes' own groups have no dot, or are below k8s.io."""
+    group = document["apiVersion"].rpartition("/")[0]
+    return "." in group and (not group.endswith(".k8s.io") or group.startswith("gateway."))
+
+
+def own_complaints(document, versions):
     for version in versions:
         try:
             kubernetes_validate.validate(document, version, strict=True)
@@ -70,11 +73,22 @@ def complaints(document, versions, schemas):
             yield "%s: %s" % (version, error.message)
 
 
-def main(versions, crds, *files):
-    schemas, bad = custom(crds), 0
+def custom_complaints(document, schemas):
+    schema = schemas.get((document["apiVersion"], document["kind"]))
+    if schema is None:
+        yield "no definition of %s" % document["apiVersion"]
+        return
+    for error in jsonschema.Draft7Validator(schema).iter_errors(document):
+        yield "%s: %s" % ("/".join(map(str, error.absolute_path)), error.message[:300])
+
+
+def main(what, against, *files):
+    bad, by_definition = 0, what == "custom"
+    judge, against = (custom_complaints, custom(against)) if by_definition else \
+        (own_complaints, against.split(","))
     for path in files:
-        for document in documents(path):
-            for complaint in complaints(document, versions.split(","), schemas):
+        for document in (d for d in documents(path) if is_custom(d) == by_definition):
+            for complaint in judge(document, against):
                 bad += 1
                 print("%s: %s %s: %s" % (path, document["kind"], document["metadata"]["name"],
                                          complaint))

@@ -52,6 +52,7 @@ static int setup(void **state)
                           "--e2b-api-url=http://me:hush@127.0.0.1:1", NULL};
     struct status st = STATUS_INIT;
 
+    clearenv(); /* of what tells tests where programs are */
     setenv("SANDBOXD_WORKERS", "3", 1);
     if (config_read(&config, 3, (char **)argv, &st) != CONFIG_RUN)
         return -1;

@@ -34,6 +34,7 @@ EXAMPLES = {
     "files": [api.File(path="/tmp/secret", text="overwritten")],
     "network": api.Network(deny_internet_access=True), "name": "mine",
     "size": api.TerminalSize(rows=10, cols=20), "seq": 1,
+    "upload_id": "theirs",
 }
 
 
@@ -94,7 +95,8 @@ def fits(field, value):
     if (field.label == field.LABEL_REPEATED) != isinstance(value, list):
         return False
     one = value[0] if isinstance(value, list) else value
-    return isinstance(one, str) == (field.type == field.TYPE_STRING)
+    return isinstance(one, str) == (field.type == field.TYPE_STRING) and \
+        hasattr(one, "DESCRIPTOR") == (field.type == field.TYPE_MESSAGE)
 
 
 def fill(request, sandbox_id):

@@ -19,6 +19,22 @@ static int64_t or_default(int64_t value, int64_t standard)
     return value > 0 ? value : standard;
 }
 
+/* NULL: connections are not encrypted. */
+static const struct rpc_tls *tls_of(const struct sandbox_client_options *o, struct rpc_tls *room)
+{
+    *room = (struct rpc_tls){o->tls_ca, o->tls_cert, o->tls_key, o->tls_server_name};
+    return o->tls || o->tls_ca != NULL || o->tls_cert != NULL || o->tls_server_name != NULL ? room
+                                                                                            : NULL;
+}
+
+static bool check_tls(const struct sandbox_client_options *o, struct sandbox_error *err)
+{
+    if ((o->tls_cert != NULL) != (o->tls_key != NULL))
+        return error_local(err, SANDBOX_INVALID_ARGUMENT, "BAD_OPTIONS",
+                           "a client's certificate and its key go together");
+    return true;
+}
+
 static bool add_address(struct sandbox_client *c, const char *start, size_t len,
                         const struct sandbox_client_options *o, struct sandbox_error *err)
 {
@@ -34,9 +50,10 @@ static bool add_address(struct sandbox_client *c, const char *start, size_t len,
                            CLIENT_MAX_ADDRESSES);
 
     char *address = xstrndup(start, len);
+    struct rpc_tls tls;
 
     c->endpoints[c->policy.n_addresses++] =
-        endpoint_new(address, c->connect_timeout_ms, o->user_agent);
+        endpoint_new(address, c->connect_timeout_ms, o->user_agent, tls_of(o, &tls));
     free(address);
     return true;
 }
@@ -95,6 +112,19 @@ static bool add_metadata(struct sandbox_client *c, const struct sandbox_client_o
     return true;
 }
 
+static bool add_token(struct sandbox_client *c, const struct sandbox_client_options *o,
+                      struct sandbox_error *err)
+{
+    if (o->token == NULL)
+        return true;
+    if (o->token[0] == '\0' || !value_is_valid(o->token))
+        return error_local(err, SANDBOX_INVALID_ARGUMENT, "BAD_OPTIONS",
+                           "the token is empty or has characters that no token has");
+    c->metadata[c->n_metadata++] = (struct sandbox_pair){.key = xstrdup("authorization"),
+                                                         .value = xasprintf("Bearer %s", o->token)};
+    return true;
+}
+
 static struct sandbox_client *client_alloc(const struct sandbox_client_options *o)
 {
     struct sandbox_client *c = xcalloc(1, sizeof(*c));
@@ -125,7 +155,8 @@ struct sandbox_client *sandbox_client_new(const struct sandbox_client_options *o
 {
     struct sandbox_client *c = client_alloc(options);
 
-    if (add_addresses(c, options, err) && add_metadata(c, options, err))
+    if (check_tls(options, err) && add_addresses(c, options, err) &&
+        add_metadata(c, options, err) && add_token(c, options, err))
         return c;
     sandbox_client_free(c);
     return NULL;

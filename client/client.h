@@ -12,8 +12,8 @@
 enum { CLIENT_MAX_ADDRESSES = 16, CLIENT_MAX_METADATA = 32 };
 
 struct sandbox_client {
-    struct endpoint *endpoints[CLIENT_MAX_ADDRESSES];  /* owned */
-    struct sandbox_pair metadata[CLIENT_MAX_METADATA]; /* owned copies */
+    struct endpoint *endpoints[CLIENT_MAX_ADDRESSES];      /* owned */
+    struct sandbox_pair metadata[CLIENT_MAX_METADATA + 1]; /* owned copies; and a token's */
     size_t n_metadata;
     struct resume_policy policy;
     int64_t call_timeout_ms;

@@ -36,8 +36,10 @@ struct connection {
 };
 
 struct endpoint {
-    char *address;    /* owned */
-    char *user_agent; /* owned */
+    char *address;                         /* owned */
+    char *user_agent;                      /* owned */
+    char *server_name;                     /* owned; NULL: the address's own */
+    grpc_channel_credentials *credentials; /* owned */
     int64_t connect_timeout_ms;
     pthread_mutex_t lock;
     struct connection *current; /* what new calls use; under lock; NULL until needed */
@@ -94,7 +96,7 @@ static grpc_arg int_arg(const char *key, int value)
 
 static grpc_channel *make_channel(const struct endpoint *e)
 {
-    grpc_arg args[] = {
+    grpc_arg args[6] = {
         int_arg(GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH, MAX_MESSAGE_BYTES),
         int_arg(GRPC_ARG_MAX_METADATA_SIZE, MAX_METADATA_BYTES),
         /* gRPC bounds an attempt to connect by the shortest time between two of them. */
@@ -105,12 +107,13 @@ static grpc_channel *make_channel(const struct endpoint *e)
          .key = (char *)GRPC_ARG_PRIMARY_USER_AGENT_STRING,
          .value.string = e->user_agent},
     };
-    grpc_channel_args all = {.num_args = sizeof(args) / sizeof(args[0]), .args = args};
-    grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
-    grpc_channel *channel = grpc_channel_create(e->address, credentials, &all);
+    grpc_channel_args all = {.num_args = 5, .args = args};
 
-    grpc_channel_credentials_release(credentials);
-    return channel;
+    if (e->server_name != NULL)
+        args[all.num_args++] = (grpc_arg){.type = GRPC_ARG_STRING,
+                                          .key = (char *)GRPC_SSL_TARGET_NAME_OVERRIDE_ARG,
+                                          .value.string = e->server_name};
+    return grpc_channel_create(e->address, e->credentials, &all);
 }
 
 static struct connection *connection_get(struct endpoint *e)
@@ -156,8 +159,18 @@ static void connection_abandon(struct endpoint *e, struct connection *c)
         connection_put(e, c);
 }
 
+static grpc_channel_credentials *make_credentials(const struct rpc_tls *tls)
+{
+    grpc_ssl_pem_key_cert_pair own;
+
+    if (tls == NULL)
+        return grpc_insecure_credentials_create();
+    own = (grpc_ssl_pem_key_cert_pair){.private_key = tls->key, .cert_chain = tls->cert};
+    return grpc_ssl_credentials_create_ex(tls->ca, tls->cert != NULL ? &own : NULL, NULL, NULL);
+}
+
 struct endpoint *endpoint_new(const char *address, int64_t connect_timeout_ms,
-                              const char *user_agent)
+                              const char *user_agent, const struct rpc_tls *tls)
 {
     struct endpoint *e = xcalloc(1, sizeof(*e));
 
@@ -165,6 +178,9 @@ struct endpoint *endpoint_new(const char *address, int64_t connect_timeout_ms,
     e->user_agent = xasprintf("%s%slibsandbox/%s", user_agent != NULL ? user_agent : "",
                               user_agent != NULL ? " " : "", SANDBOXD_VERSION);
     e->connect_timeout_ms = connect_timeout_ms;
+    e->credentials = make_credentials(tls);
+    if (tls != NULL && tls->server_name != NULL)
+        e->server_name = xstrdup(tls->server_name);
     pthread_mutex_init(&e->lock, NULL);
     return e;
 }
@@ -176,7 +192,9 @@ void endpoint_free(struct endpoint *e)
     connection_abandon(e, e->current);
     pthread_mutex_destroy(&e->lock);
     free(e->address);
+    grpc_channel_credentials_release(e->credentials);
     free(e->user_agent);
+    free(e->server_name);
     free(e);
 }
 

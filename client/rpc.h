@@ -18,8 +18,13 @@ struct rpc;      /* one call */
 void rpc_library_init(void);
 void rpc_library_deinit(void);
 
+struct rpc_tls {
+    const char *ca, *cert, *key, *server_name; /* as in struct sandbox_client_options */
+};
+
+/* tls is read now; NULL: connections are not encrypted. */
 struct endpoint *endpoint_new(const char *address, int64_t connect_timeout_ms,
-                              const char *user_agent);
+                              const char *user_agent, const struct rpc_tls *tls);
 void endpoint_free(struct endpoint *e); /* NULL is fine */
 const char *endpoint_address(const struct endpoint *e);
 

@@ -36,6 +36,13 @@ static const char about[] =
 /* Of sandboxctl, in the environment of people who use both. */
 static const char *const others[] = {
     "SANDBOXD_ADDRESS",
+    "SANDBOXD_TOKEN",
+    "SANDBOXD_TOKEN_FILE",
+    "SANDBOXD_TLS",
+    "SANDBOXD_TLS_CA",
+    "SANDBOXD_TLS_SERVER_NAME",
+    "SANDBOXD_CLIENT_CERT",
+    "SANDBOXD_CLIENT_KEY",
     "SANDBOXD_CALL_TIMEOUT",
     "SANDBOXD_GIVE_UP",
     NULL,

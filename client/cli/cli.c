@@ -9,6 +9,7 @@
 
 #include <ctype.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@
 #include <unistd.h>
 
 /* What is printed was received first, so the message limit is the true bound. */
-enum { JSON_MAX_BYTES = 1 << 30 };
+enum { JSON_MAX_BYTES = 1 << 30, TEXT_MAX_BYTES = 1 << 20 };
 
 static void say(const char *fmt, va_list args)
 {
@@ -61,11 +62,72 @@ static void fill_headers(const struct cli *cli, struct sandbox_pair *pairs, char
     }
 }
 
+/* What the options name files for, while a client is made. */
+struct texts {
+    char *token, *ca, *cert, *key; /* owned; NULL: none */
+};
+
+static void texts_deinit(struct texts *t)
+{
+    char *all[] = {t->token, t->ca, t->cert, t->key};
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        if (all[i] != NULL)
+            explicit_bzero(all[i], strlen(all[i]));
+        free(all[i]);
+    }
+}
+
+/* path NULL: nothing to read. False: the usage error is printed. */
+static bool read_text(const char *option, const char *path, char **ret)
+{
+    AUTO(buf_deinit) struct buf text = BUF_INIT(TEXT_MAX_BYTES);
+    AUTO_CLOSE int fd = -1;
+    ssize_t n = 1;
+
+    if (path == NULL)
+        return true;
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    while (fd >= 0 && n > 0) {
+        uint8_t *to = buf_reserve(&text, 4096);
+
+        if (to == NULL) {
+            cli_usage("%s: %s is too long", option, path);
+            return false;
+        }
+        n = read(fd, to, 4096);
+        buf_commit(&text, n > 0 ? (size_t)n : 0);
+    }
+    if (fd < 0 || n < 0) {
+        cli_usage("%s: cannot read %s: %s", option, path, strerror(errno));
+        return false;
+    }
+    *ret = buf_take_str(&text);
+    return true;
+}
+
+static bool read_texts(const struct cli *cli, struct texts *t)
+{
+    if (!read_text("--token-file", cli->token_file, &t->token) ||
+        !read_text("--tls-ca", cli->tls_ca, &t->ca) ||
+        !read_text("--tls-cert", cli->tls_cert, &t->cert) ||
+        !read_text("--tls-key", cli->tls_key, &t->key))
+        return false;
+    if (t->token != NULL)
+        t->token[strcspn(t->token, "\r\n")] = '\0'; /* files end with a newline */
+    return true;
+}
+
 struct sandbox_client *cli_connect(const struct cli *cli, const char *addresses)
 {
     struct sandbox_pair pairs[OPTION_STRINGS_MAX];
     char *copies[OPTION_STRINGS_MAX];
+    AUTO(texts_deinit) struct texts texts = {0};
     struct sandbox_error err;
+
+    if (!read_texts(cli, &texts))
+        return NULL;
+
     struct sandbox_client_options options = {
         .addresses = addresses,
         .metadata = pairs,
@@ -74,6 +136,12 @@ struct sandbox_client *cli_connect(const struct cli *cli, const char *addresses)
         .heartbeat_interval_ms = cli->heartbeat_ms,
         .give_up_ms = cli->give_up_ms,
         .user_agent = "sandboxctl",
+        .token = cli->token != NULL ? cli->token : texts.token,
+        .tls = cli->tls,
+        .tls_ca = texts.ca,
+        .tls_cert = texts.cert,
+        .tls_key = texts.key,
+        .tls_server_name = cli->tls_server_name,
     };
 
     fill_headers(cli, pairs, copies);

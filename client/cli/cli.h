@@ -23,6 +23,9 @@ struct cli {
     bool json;   /* output, understood */
     bool dashes; /* "--" stood among the verb's arguments */
     struct option_strings headers;
+    const char *token, *token_file;
+    bool tls;
+    const char *tls_ca, *tls_cert, *tls_key, *tls_server_name; /* files, but for the name */
     int64_t call_timeout_ms;
     int64_t heartbeat_ms;
     int64_t give_up_ms;
@@ -50,6 +53,7 @@ extern const struct verb stream_verbs[];
 extern const struct verb attach_verbs[];
 extern const struct verb command_verbs[];
 extern const struct verb health_verbs[];
+extern const struct verb key_verbs[];
 
 /* A client as the options ask for. NULL: the error is printed; exit with EXIT_USAGE. */
 struct sandbox_client *cli_connect(const struct cli *cli, const char *addresses);

@@ -24,6 +24,23 @@ const struct option cli_global_options[] = {
      "text is for people, json one object per line, with the API's own names."},
     {"header", 'H', NULL, OPTION_STRINGS, &cli.headers, "KEY=VALUE",
      "gRPC metadata for every call. May be repeated."},
+    {"token", 0, "SANDBOXD_TOKEN", OPTION_STRING, &cli.token, "KEY",
+     "The key to call with. Better in the environment or in a file: command lines are seen by "
+     "every user.",
+     .secret = true},
+    {"token-file", 0, "SANDBOXD_TOKEN_FILE", OPTION_STRING, &cli.token_file, "FILE",
+     "The file the key stands in."},
+    {"tls", 0, "SANDBOXD_TLS", OPTION_BOOL, &cli.tls, NULL,
+     "Connections are encrypted. So they are with any of the next four."},
+    {"tls-ca", 0, "SANDBOXD_TLS_CA", OPTION_STRING, &cli.tls_ca, "FILE",
+     "The authorities, PEM, one of which must have signed the server's certificate; the system's "
+     "if not set."},
+    {"tls-cert", 0, "SANDBOXD_CLIENT_CERT", OPTION_STRING, &cli.tls_cert, "FILE",
+     "A certificate of your own, PEM, for servers that ask for one."},
+    {"tls-key", 0, "SANDBOXD_CLIENT_KEY", OPTION_STRING, &cli.tls_key, "FILE",
+     "Its key, PEM, without a passphrase."},
+    {"tls-server-name", 0, "SANDBOXD_TLS_SERVER_NAME", OPTION_STRING, &cli.tls_server_name, "NAME",
+     "The name that the server's certificate must have, where the address has another."},
     {"call-timeout", 0, "SANDBOXD_CALL_TIMEOUT", OPTION_DURATION, &cli.call_timeout_ms, "TIME",
      "How long a call may take, its repetitions included (60s). Streams have no such limit."},
     {"heartbeat", 0, "SANDBOXD_HEARTBEAT_INTERVAL", OPTION_DURATION, &cli.heartbeat_ms, "TIME",
@@ -37,8 +54,8 @@ const struct option cli_global_options[] = {
 enum { N_GLOBAL = sizeof(cli_global_options) / sizeof(cli_global_options[0]) - 1 };
 
 const struct verb *const cli_families[] = {
-    sandbox_verbs, lifecycle_verbs, snapshot_verbs, file_verbs,   entry_verbs,
-    stream_verbs,  attach_verbs,    command_verbs,  health_verbs, NULL,
+    sandbox_verbs, lifecycle_verbs, snapshot_verbs, file_verbs, entry_verbs, stream_verbs,
+    attach_verbs,  command_verbs,   health_verbs,   key_verbs,  NULL,
 };
 
 static const struct verb *find_verb(const char *name)

@@ -135,6 +135,17 @@ struct sandbox_client_options {
     int64_t backoff_max_ms;        /* doubled up to this, ± jitter. 0: 5 s */
 
     const char *user_agent; /* put in front of the library's own. NULL: nothing */
+
+    /* Sent as "authorization: Bearer TOKEN" with every call. NULL: nothing. */
+    const char *token;
+
+    /* Connections are encrypted, and the server must show that it is whom the address names. Any of
+     * the texts below switches it on. They are PEM. */
+    bool tls;
+    const char *tls_ca;             /* the authorities to trust. NULL: the system's */
+    const char *tls_cert, *tls_key; /* the caller's own certificate, and its key. NULL: none */
+    const char
+        *tls_server_name; /* the name to check, where the address has another. NULL: its own */
 };
 
 /*

@@ -49,6 +49,7 @@ struct config {
     const char *auth_keys; /* the file; NULL: none */
     const char *auth_exempt;                 /* "health,reflection", either, or "none" */
     bool health_is_open, reflection_is_open; /* what it means */
+    int64_t max_connection_calls;            /* 0: no limit */
     int64_t max_calls, max_streams;          /* of the pod; 0: no limit, -1: by descriptors */
     int64_t tenant_max_calls, tenant_max_streams, tenant_creates_per_minute; /* 0: no limit */
 
@@ -64,6 +65,7 @@ struct config {
     int64_t e2b_request_timeout_ms;
     int64_t e2b_threads;
     int64_t lease_ms;      /* of a follower in a sandbox */
+    int64_t queue_max;     /* bytes in all of them; 0: no bound */
     int64_t stream_buffer; /* bytes per stream between the sandbox and the client */
 
     const char *archive; /* a directory, or s3://BUCKET/PREFIX; NULL or empty: none */

@@ -28,6 +28,7 @@ void config_defaults(struct config *c)
         .drain_budget_ms = 20 * 1000,
         .auth_exempt = "health",
         .max_calls = -1,
+        .queue_max = 256 << 20,
         .log_level = "info",
         .log_format = "json",
         .service_name = "sandboxd",
@@ -183,6 +184,14 @@ void config_table(struct config *c)
          .max = 1000000, .by_default = "as many as there are file descriptors for"},
         {"max-streams", 0, "SANDBOXD_MAX_STREAMS", OPTION_INT, &c->max_streams, "N",
          "Of these, open streams. 0: no limit of their own.", .max = 1000000},
+        {"max-connection-calls", 0, "SANDBOXD_MAX_CONNECTION_CALLS", OPTION_INT,
+         &c->max_connection_calls, "N",
+         "Calls, streams included, in flight on one connection; further ones wait at the client. "
+         "0: no limit.",
+         .max = 1000000},
+        {"max-queued", 0, "SANDBOXD_MAX_QUEUED", OPTION_SIZE, &c->queue_max, "SIZE",
+         "What may wait in memory for slow readers, in all streams together; then each keeps only "
+         "a block, and new streams are told to try another pod. 0: no limit."},
         {"tenant-max-calls", 0, "SANDBOXD_TENANT_MAX_CALLS", OPTION_INT, &c->tenant_max_calls, "N",
          "Calls that one tenant may have in flight on this pod, unless the file of keys says "
          "otherwise. 0: no limit.",

@@ -136,6 +136,7 @@ static bool start_e2b(struct service *s, struct status *st)
         .lease_ms = c->lease_ms,
         .threads = c->e2b_threads,
         .stream_buffer_bytes = (size_t)c->stream_buffer,
+        .queue_bytes = (size_t)c->queue_max,
         .read_file_max_bytes = (size_t)c->read_file_max,
         .recorder = recorder_start,
         .recorder_len = (size_t)(recorder_end - recorder_start),
@@ -173,6 +174,11 @@ static bool read_certificate(struct service *s, struct status *st)
     return c->tls_cert == NULL || rotation_new(&files, s->watch, &s->rotation, st);
 }
 
+static bool queue_is_full(void *e2b)
+{
+    return e2b_queue_is_full(e2b);
+}
+
 static bool start_identity(struct service *s, struct status *st)
 {
     const struct config *c = &s->config;
@@ -182,6 +188,8 @@ static bool start_identity(struct service *s, struct status *st)
         .clients = s->rotation != NULL ? rotation_clients(s->rotation) : NULL,
         .health_is_open = c->health_is_open,
         .reflection_is_open = c->reflection_is_open,
+        .queue_is_full = queue_is_full,
+        .ctx = s->app.e2b,
         .pod = {.calls = c->max_calls < 0 ? calls_by_descriptors() : c->max_calls,
                 .streams = c->max_streams},
         .tenant = {.calls = c->tenant_max_calls,
@@ -221,6 +229,7 @@ static bool start_server(struct service *s, struct status *st)
         .max_connection_age_ms = c->connection_age_ms,
         .max_connection_age_grace_ms = c->connection_age_grace_ms,
         .keepalive_ms = c->keepalive_ms,
+        .max_connection_calls = c->max_connection_calls,
         .methods = methods,
         .n_methods = n_methods,
         .certificate = s->rotation != NULL ? rotation_certificate(s->rotation) : NULL,

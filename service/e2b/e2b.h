@@ -31,6 +31,7 @@ struct e2b_config {
     int64_t lease_ms;           /* of a follower, before jitter; 600000 */
     int64_t threads;            /* 1 or 2 */
     size_t stream_buffer_bytes; /* per stream between the sandbox and the client; 65536 */
+    size_t queue_bytes; /* in all streams together; beyond it each has but a block. 0: no bound */
     size_t read_file_max_bytes; /* larger files: FILE_TOO_LARGE */
     const uint8_t *recorder;    /* the binary to install; borrowed for the process's life */
     size_t recorder_len;
@@ -40,6 +41,9 @@ struct e2b_config {
 
 bool e2b_new(const struct e2b_config *config, struct e2b **ret, struct status *st);
 void e2b_free(struct e2b *e); /* no operation may be running */
+
+/* Any thread: as much waits for slow readers as may; new streams had better go elsewhere. */
+bool e2b_queue_is_full(const struct e2b *e);
 
 /*
  * For whom an operation is done. With a tenant, sandboxes are stamped with its name, and those of

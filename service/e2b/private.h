@@ -34,6 +34,7 @@ struct e2b {
         struct list detached; /* requests nobody waits for; the loop's thread only */
     } loops[E2B_MAX_LOOPS];
     atomic_uint next_loop;
+    atomic_size_t queued; /* bytes that wait in streams */
 };
 
 /* 32 hex digits that nobody else makes. */

@@ -87,9 +87,15 @@ static void append(struct e2b_stream *s, const uint8_t *data, size_t len)
         memcpy(b->data + b->len, data, n);
         b->len += n;
         s->waiting += n;
+        atomic_fetch_add(&s->request.e2b->queued, n);
         data += n;
         len -= n;
     }
+}
+
+bool e2b_queue_is_full(const struct e2b *e)
+{
+    return e->config.queue_bytes > 0 && atomic_load(&e->queued) >= e->config.queue_bytes;
 }
 
 static bool has_room(struct recorder_run *run)
@@ -98,7 +104,9 @@ static bool has_room(struct recorder_run *run)
     bool room;
 
     pthread_mutex_lock(&s->lock);
-    room = s->waiting < s->request.e2b->config.stream_buffer_bytes;
+    /* A stream of which nothing waits always gets on, or a full queue would never empty. */
+    room = s->waiting == 0 || (s->waiting < s->request.e2b->config.stream_buffer_bytes &&
+                               !e2b_queue_is_full(s->request.e2b));
     s->paused = !room;
     pthread_mutex_unlock(&s->lock);
     return room;
@@ -160,6 +168,7 @@ static void destroy(struct request *r)
         struct block *b = s->first;
 
         s->first = b->next;
+        atomic_fetch_sub(&r->e2b->queued, b->len);
         free_block(b);
     }
     recorder_deinit(&s->run);
@@ -219,6 +228,7 @@ static struct block *pop(struct e2b_stream *s)
         s->last = NULL;
     }
     s->waiting -= b->len;
+    atomic_fetch_sub(&s->request.e2b->queued, b->len);
     return b;
 }
 

@@ -221,6 +221,8 @@ static bool count(struct identity *i, struct visitor *v, struct limiter *limiter
         .tenant = name,
         .limits = limits,
         .stream = v->stream,
+        .pressed =
+            v->stream && i->config.queue_is_full != NULL && i->config.queue_is_full(i->config.ctx),
         .creates = m->creates,
         .now_ns = clock_monotonic_ns(),
         .random = next_random(i),

@@ -23,6 +23,9 @@ struct identity_config {
     struct clients *clients; /* borrowed: who judges client certificates; NULL: none are needed */
     bool health_is_open;     /* these need no key */
     bool reflection_is_open;
+    /* Any thread: whether there is no memory for another stream. May be NULL. */
+    bool (*queue_is_full)(void *ctx);
+    void *ctx;
     struct limits tenant; /* of each, unless the file says otherwise */
     struct limits pod;
 };

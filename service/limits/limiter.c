@@ -141,7 +141,7 @@ static bool pod_has_room(const struct limiter *l, const struct limiter_call *c, 
         return pod_is_full("calls", l->pod.calls, c->random, st);
     if (c->stream && l->pod.streams > 0 && l->counts.streams >= l->pod.streams)
         return pod_is_full("streams", l->pod.streams, c->random, st);
-    return true;
+    return !(c->stream && c->pressed) || pod_is_full("streams", l->counts.streams, c->random, st);
 }
 
 static bool tenant_has_room(const struct share *s, const struct limiter_call *c, struct status *st)

@@ -30,6 +30,7 @@ struct limiter_call {
     const char *tenant;          /* "": those that are not told apart, together */
     const struct limits *limits; /* the tenant's; borrowed for this call */
     bool stream;
+    bool pressed;   /* the pod is out of memory for streams */
     bool creates;   /* a sandbox */
     int64_t now_ns; /* monotonic */
     uint64_t random;

@@ -108,6 +108,22 @@ static void test_the_pod_is_full_for_everybody(void **state)
     limiter_free(l);
 }
 
+static void test_streams_need_memory(void **state)
+{
+    struct limiter *l = limiter_new(&none);
+    struct limiter_call c = call_of("acme", &none);
+    struct share *s;
+    struct status st;
+
+    c.pressed = true;
+    assert_true(limiter_enter(l, &c, &s, &st));
+    limiter_leave(l, s, false);
+    c.stream = true;
+    assert_false(limiter_enter(l, &c, &s, &st));
+    expect_full(&st);
+    limiter_free(l);
+}
+
 static bool create_at(struct limiter *l, const struct limits *limits, int64_t now_ms,
                       struct status *st)
 {
@@ -198,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_a_tenant_has_its_own_quota),
         cmocka_unit_test(test_streams_count_twice),
         cmocka_unit_test(test_the_pod_is_full_for_everybody),
+        cmocka_unit_test(test_streams_need_memory),
         cmocka_unit_test(test_the_rate_of_creating),
         cmocka_unit_test(test_what_is_refused_is_not_counted),
         cmocka_unit_test(test_accounts_of_the_idle_are_bounded),

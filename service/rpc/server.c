@@ -106,6 +106,8 @@ static grpc_server *create_core(const struct server_config *config)
     /* Clients may keep idle connections alive, but not by more than a ping every ten seconds. */
     args[n++] = int_arg(GRPC_ARG_KEEPALIVE_PERMIT_WITHOUT_CALLS, 1);
     args[n++] = int_arg(GRPC_ARG_HTTP2_MIN_RECV_PING_INTERVAL_WITHOUT_DATA_MS, 10000);
+    if (config->max_connection_calls > 0)
+        args[n++] = int_arg(GRPC_ARG_MAX_CONCURRENT_STREAMS, config->max_connection_calls);
     if (config->keepalive_ms > 0) {
         args[n++] = int_arg(GRPC_ARG_KEEPALIVE_TIME_MS, config->keepalive_ms);
         args[n++] = int_arg(GRPC_ARG_KEEPALIVE_TIMEOUT_MS, 10000);

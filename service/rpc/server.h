@@ -32,6 +32,7 @@ struct server_config {
     int64_t max_connection_age_ms;       /* 0: connections live on */
     int64_t max_connection_age_grace_ms; /* then calls have so long to end */
     int64_t keepalive_ms;                /* our own pings; 0: none */
+    int64_t max_connection_calls;        /* on one connection; 0: any number */
     const struct method *methods; /* borrowed for the server's life; every method of every service
                                      in it exactly once */
     size_t n_methods;

@@ -6,6 +6,8 @@ import shutil
 import socket
 import ssl
 import threading
+import time
+import urllib.request
 
 import grpc
 import pytest
@@ -269,6 +271,18 @@ def test_a_bad_rotation_keeps_the_old_one(pod, store, authority, stranger, clien
                         what="the good one after the bad ones")
 
 
+def test_metrics_tell_of_it(pod):
+    with urllib.request.urlopen("http://%s/metrics" % pod.ready["admin"], timeout=30) as page:
+        text = page.read().decode()
+    values = dict(line.rsplit(" ", 1) for line in text.splitlines() if not line.startswith("#"))
+    expires = float(values["sandboxd_certificate_expiry_timestamp_seconds"])
+    assert 29 * 86400 < expires - time.time() < 31 * 86400
+    assert float(values['sandboxd_certificate_reloads_total{result="failed"}']) >= 6
+    assert float(values['sandboxd_certificate_reloads_total{result="ok"}']) >= 1
+    assert float(values["sandboxd_unauthenticated_calls_total"]) >= 5
+    assert values['sandboxd_limited_calls_total{limit="pod"}'] == "0"
+
+
 def test_the_authority_of_clients_changes_too(pod, store, authority, stranger, client, folder):
     both = folder / "both.pem"
     both.write_bytes(authority.path.read_bytes() + stranger.path.read_bytes())
@@ -306,3 +320,88 @@ def test_what_makes_no_sense_does_not_start(arguments, says):
                           env={"E2B_API_KEY": "e2b_0", "E2B_API_URL": NOWHERE})
     assert result.returncode in (1, 2)
     assert says in result.stderr
+
+
+# --- sandboxctl ---
+
+
+@pytest.fixture(scope="module")
+def keyed_pod(store, tmp_path_factory):
+    """TLS, client certificates and keys at once; the key is one that sandboxctl made."""
+    made = programs.run("client/sandboxctl", "new-key", "acme", "test")
+    assert made.returncode == 0, made.stderr
+    key, line = made.stdout.splitlines()
+    folder = tmp_path_factory.mktemp("keys")
+    (folder / "key").write_text(key + "\n")
+    (folder / "keys").write_text(line + "\n")
+    pod = programs.Pod(NOWHERE, None, *options(store), "--auth-keys=%s" % (folder / "keys"),
+                       "--auth-exempt=none")
+    yield pod, folder / "key", key
+    pod.stop()
+
+
+def sandboxctl(pod, *arguments, env=None):
+    return programs.run("client/sandboxctl", "--address=" + pod.address, "--call-timeout=30s",
+                        *arguments, "health", env=env, timeout=60)
+
+
+def test_sandboxctl_brings_what_it_is_given(keyed_pod, authority, client):
+    pod, key_file, key = keyed_pod
+    trust = "--tls-ca=%s" % authority.path
+    own = ["--tls-cert=%s" % client[0], "--tls-key=%s" % client[1]]
+    for arguments, env in (
+            ([trust, *own, "--token-file=%s" % key_file], None),
+            ([trust, *own], {"SANDBOXD_TOKEN": key}),
+            ([], {"SANDBOXD_TLS_CA": str(authority.path), "SANDBOXD_CLIENT_CERT": str(client[0]),
+                  "SANDBOXD_CLIENT_KEY": str(client[1]), "SANDBOXD_TOKEN_FILE": str(key_file)})):
+        result = sandboxctl(pod, *arguments, env=env)
+        assert (result.returncode, " serving" in result.stdout) == (0, True), result
+    for arguments, says in (
+            ([trust, *own], "asks for a key"),
+            ([trust, *own, "--token=sbx_wrong"], "does not know the key"),
+            ([trust, "--token-file=%s" % key_file], "asks for one"),
+            # The system does not trust our authority.
+            ([*own, "--call-timeout=1s"], "UNAVAILABLE"),
+            (["--call-timeout=1s"], "UNAVAILABLE"),
+            ([trust, own[0]], "go together"),
+            (["--tls-ca=/no/such"], "cannot read /no/such"),
+            (["--token-file=/no/such"], "cannot read /no/such")):
+        result = sandboxctl(pod, *arguments)
+        assert result.returncode in (2, 255), result
+        assert says in result.stdout + result.stderr, (arguments, result)
+        assert key not in result.stdout + result.stderr
+    assert not [line for line in pod.log if key in line]
+
+
+def test_keys_change_while_the_pod_runs(keyed_pod, authority, client):
+    pod, key_file, key = keyed_pod
+    keys = key_file.parent / "keys"
+    before = keys.read_text()
+    made = programs.run("client/sandboxctl", "new-key", "acme").stdout.splitlines()
+
+    def is_let_in(token):
+        with channel(pod, authority, client) as connection:
+            try:
+                api.Stub(connection, "grpc.health.v1.Health").Check(
+                    CHECK, timeout=30, metadata=(("authorization", "Bearer " + token),))
+                return True
+            except grpc.RpcError as error:
+                assert error.code() == grpc.StatusCode.UNAUTHENTICATED
+                return False
+
+    assert is_let_in(key) and not is_let_in(made[0])
+    keys.write_text(before + made[1] + "\n")
+    programs.wait_until(lambda: is_let_in(made[0]), timeout=30, what="the new key")
+    assert is_let_in(key)
+    seen = len(pod.log)
+    keys.write_text(before + "key acme " + made[0] + "\n")  # pasted unhashed
+    programs.wait_until(lambda: any("line 2" in line for line in list(pod.log)[seen:]),
+                        timeout=30, what="a complaint")
+    assert is_let_in(made[0]) and is_let_in(key)
+    keys.write_text(made[1] + "\n")
+    programs.wait_until(lambda: not is_let_in(key), timeout=30, what="the end of the old key")
+    assert is_let_in(made[0])
+    keys.write_text(before)
+    programs.wait_until(lambda: is_let_in(key), timeout=30, what="the old key again")
+    for token in (key, made[0]):
+        assert not [line for line in pod.log if token in line]

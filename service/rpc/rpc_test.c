@@ -471,12 +471,15 @@ static void test_a_cancelled_call_ends_its_handler(void **state)
 static void test_a_deadline_ends_its_handler(void **state)
 {
     struct client k;
+    int status;
 
     /* On a busy machine a call may expire before the server sees it. */
     for (int64_t ms = 100; atomic_load(&created_count) == 0; ms *= 2) {
         client_start(&k, server_address(server), "/grpc.health.v1.Health/Watch", ms);
         send_request(&k, "hang");
-        assert_int_equal(client_status(&k), GRPC_STATUS_DEADLINE_EXCEEDED);
+        /* Whose clock is first: the server's end of the stream looks like a cancel. */
+        status = client_status(&k);
+        assert_true(status == GRPC_STATUS_DEADLINE_EXCEEDED || status == GRPC_STATUS_CANCELLED);
         client_end(&k);
     }
     wait_for(&destroyed_count, 1);

@@ -195,7 +195,7 @@ static bool do_prune(const struct state *s, const struct request *r, struct stat
         keep.max_age_ms = r->max_age_ms;
     if (r->set && !retention_write(s, &keep, st))
         return false;
-    retention_apply(s, &keep, &done);
+    retention_apply(s, &keep, NULL, &done);
     printf("%llu %llu\n", (unsigned long long)done.removed, (unsigned long long)done.freed_bytes);
     return true;
 }

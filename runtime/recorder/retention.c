@@ -127,7 +127,8 @@ static bool remove_output(const struct state *s, const char *id)
     return true;
 }
 
-void retention_apply(const struct state *s, const struct retention *r, struct retention_result *ret)
+void retention_apply(const struct state *s, const struct retention *r, const char *spare,
+                     struct retention_result *ret)
 {
     AUTO(records_deinit) struct records all = {.state = s};
     uint64_t max_commands = r->max_commands != 0 ? r->max_commands : defaults.max_commands;
@@ -144,7 +145,7 @@ void retention_apply(const struct state *s, const struct retention *r, struct re
         if (all.n - ret->removed <= max_commands && all.bytes - ret->freed_bytes <= max_bytes &&
             oldest->closed_ns >= oldest_ns)
             return;
-        if (!remove_output(s, oldest->id))
+        if ((spare != NULL && strcmp(oldest->id, spare) == 0) || !remove_output(s, oldest->id))
             continue;
         ret->removed++;
         ret->freed_bytes += oldest->bytes;

@@ -22,9 +22,10 @@ bool retention_write(const struct state *s, const struct retention *r, struct st
 
 /*
  * Removes the output of closed commands, the oldest first, until what is left is within r. What is
- * known of them, and how they ended, stays: an id is used up for good.
+ * known of them, and how they ended, stays: an id is used up for good. spare: whose output stays
+ * whatever r says; NULL: nobody's.
  */
-void retention_apply(const struct state *s, const struct retention *r,
+void retention_apply(const struct state *s, const struct retention *r, const char *spare,
                      struct retention_result *ret);
 
 /* Whether a command's output was removed: it is closed, and nothing is left of its journal. */

@@ -605,8 +605,11 @@ void writer_run(const struct claim *c, struct command_spec *s)
     free(w);
 }
 
-/* A closed command is one more to keep: an older one may have to go. */
-static void prune(int dir)
+/*
+ * A closed command is one more to keep: an older one may have to go. Not this one, be it larger than
+ * all that is to be kept: nobody could have read it to its end.
+ */
+static void prune(int dir, const char *id)
 {
     AUTO(state_deinit) struct state s = STATE_INIT;
     struct retention_result ignored;
@@ -617,7 +620,7 @@ static void prune(int dir)
     if (s.commands < 0 || s.dir < 0)
         return;
     retention_read(&s, &r);
-    retention_apply(&s, &r, &ignored);
+    retention_apply(&s, &r, id, &ignored);
 }
 
 /* --- its process --- */
@@ -695,7 +698,7 @@ static void __attribute__((noreturn)) start_guarded(const struct claim *c, struc
         _exit(1);
     writer_run(c, s);
     close(c->lock); /* now anyone may remove it */
-    prune(c->dir);
+    prune(c->dir, s->meta.command_id);
     _exit(0);
 }
 

@@ -214,8 +214,14 @@ def test_what_is_kept_can_be_set_for_a_sandbox(stub, new_sandbox, fails):
         follow.run(stub, sandbox, command_id="c%d" % i, shell="echo %d" % i)
     wait_until(lambda: [get(stub, sandbox, "c%d" % i).expired for i in range(5)] ==
                [True, True, False, False, False])
-    follow.run(stub, sandbox, command_id="large", shell="head -c 3000000 /dev/zero")
+    # What closed last stays until another one closes: somebody may want to read it.
+    follow.run(stub, sandbox, command_id="large", shell="head -c 3000000 /dev/zero",
+               until=api.UNTIL_CLOSED)
+    wait_until(lambda: get(stub, sandbox, "c4").expired)
+    assert len(follow.logs(stub, sandbox, "large").out) == 3000000
+    follow.run(stub, sandbox, command_id="next", shell="true")
     wait_until(lambda: get(stub, sandbox, "large").expired)
+    assert not get(stub, sandbox, "next").expired
     fails(INVALID, "INVALID_FIELD", stub.PruneCommands,
           api.PruneCommandsRequest(sandbox_id=sandbox, set=True))
     prune(stub, sandbox, set=True, max_age=api.seconds(0.001))

@@ -606,8 +606,8 @@ void writer_run(const struct claim *c, struct command_spec *s)
 }
 
 /*
- * A closed command is one more to keep: an older one may have to go. Not this one, be it larger than
- * all that is to be kept: nobody could have read it to its end.
+ * A closed command is one more to keep: an older one may have to go. Not this one, be it larger
+ * than all that is to be kept: nobody could have read it to its end.
  */
 static void prune(int dir, const char *id)
 {

@@ -29,7 +29,7 @@ void retention_read(const struct state *s, struct retention *ret)
     unsigned long long commands, bytes;
     long long age_ms;
 
-    *ret = defaults;
+    *ret = (struct retention){0};
     if (!file_read(s->dir, file_name, &b) ||
         sscanf(buf_str(&b), "%llu %llu %lld", &commands, &bytes, &age_ms) != 3)
         return;
@@ -58,6 +58,7 @@ struct records {
     struct record *list; /* owned */
     size_t n;
     uint64_t bytes;
+    uint64_t largest; /* the most that one of them was allowed to keep */
 };
 
 static void records_deinit(struct records *r)
@@ -77,9 +78,11 @@ static uint64_t size_of(const struct segments *s)
 static bool add_record(void *arg, const char *name)
 {
     AUTO(segments_deinit) struct segments s = {0};
+    AUTO(meta_deinit) struct meta m = {0};
     AUTO_CLOSE int dir = -1;
     struct records *r = arg;
     struct end_record end;
+    struct status ignored;
     struct record *to;
 
     if (!id_is_valid(name) || !state_open_command(r->state, name, &dir, NULL) ||
@@ -95,6 +98,8 @@ static bool add_record(void *arg, const char *name)
     to->closed_ns = end.closed_ns;
     to->bytes = size_of(&s);
     r->bytes += to->bytes;
+    if (meta_read(dir, &m, &ignored) && m.max_bytes > r->largest)
+        r->largest = m.max_bytes;
     return true;
 }
 
@@ -132,13 +137,15 @@ void retention_apply(const struct state *s, const struct retention *r, const cha
 {
     AUTO(records_deinit) struct records all = {.state = s};
     uint64_t max_commands = r->max_commands != 0 ? r->max_commands : defaults.max_commands;
-    uint64_t max_bytes = r->max_bytes != 0 ? r->max_bytes : defaults.max_bytes;
+    uint64_t max_bytes = r->max_bytes;
     int64_t oldest_ns = r->max_age_ms != 0 ? clock_wall_ns() - r->max_age_ms * NS_PER_MS : 0;
 
     *ret = (struct retention_result){0};
     for_each_name(s->commands, add_record, &all);
     if (all.n > 1)
         qsort(all.list, all.n, sizeof(*all.list), by_end);
+    if (max_bytes == 0) /* who asked for more of one command is to have it */
+        max_bytes = all.largest > defaults.max_bytes ? all.largest : defaults.max_bytes;
     for (size_t i = 0; i < all.n; i++) {
         const struct record *oldest = &all.list[i];
 

@@ -222,6 +222,12 @@ def test_what_is_kept_can_be_set_for_a_sandbox(stub, new_sandbox, fails):
     follow.run(stub, sandbox, command_id="next", shell="true")
     wait_until(lambda: get(stub, sandbox, "large").expired)
     assert not get(stub, sandbox, "next").expired
+    # Unless that is set, a command that was to keep more than is kept by default may do so.
+    prune(stub, sandbox, set=True, max_commands=1000)
+    follow.run(stub, sandbox, command_id="huge", shell="head -c 1100000000 /dev/zero",
+               max_journal_bytes=1200 << 20, until=api.UNTIL_CLOSED, timeout=300)
+    follow.run(stub, sandbox, command_id="after", shell="true", until=api.UNTIL_CLOSED)
+    assert not get(stub, sandbox, "huge").expired
     fails(INVALID, "INVALID_FIELD", stub.PruneCommands,
           api.PruneCommandsRequest(sandbox_id=sandbox, set=True))
     prune(stub, sandbox, set=True, max_age=api.seconds(0.001))

@@ -184,7 +184,7 @@ def theirs(b):
     stream = b.RunCommand(api.RunCommandRequest(
         sandbox_id=made.sandbox_id, command_id="theirs", stdin=True,
         shell="echo s3cret; cat", pty=api.TerminalSize(rows=24, cols=80)))
-    next(stream)
+    next(r for r in stream if any(b"\n" in e.terminal for e in r.events))  # then it is silent
     stream.cancel()
     yield made.sandbox_id
     b.DeleteSandbox(api.DeleteSandboxRequest(sandbox_id=made.sandbox_id, allow_missing=True))

@@ -17,7 +17,7 @@ from wire import Api, Sandbox
 MB = 1 << 20
 CAN_LOOP = os.access("/dev/loop-control", os.W_OK)
 SERVER = "httpd -f -p 127.0.0.1:8080 -h /srv/www"
-TINY = {"rootfs": "root", "user": "app", "workdir": "/srv/work/here", "aliases": ["small", "sm"],
+TINY = {"rootfs": "root", "user": "app", "workdir": "/srv/new/here", "aliases": ["small", "sm"],
         "envs": {"GREETING": "hello there", "LEVEL": "template"}, "memoryMB": 300, "cpuCount": 0.5,
         "diskSizeMB": 24, "inodes": 1000, "pids": 40, "openFiles": 100}
 DEBIAN = {"rootfs": "../tiny/debian", "startCmd": "sleep 0.5; exec busybox " + SERVER,
@@ -119,10 +119,10 @@ def refusal(world, template):
 def test_a_root_of_one_static_program(create):
     sandbox = create("tiny")
     assert out(sandbox, "id -un; pwd; echo $HOME $GREETING").split("\n") == [
-        "app", "/srv/work/here", "/srv/app hello there"]
+        "app", "/srv/new/here", "/srv/app hello there"]
     assert out(sandbox, "cat /srv/app/text /etc/hostname").split("\n") == [
         "of the image", "e2b.local"]
-    assert out(sandbox, "stat -c %u:%a /srv/work/here") == "1000:755"
+    assert out(sandbox, "stat -c %u:%a /srv/new/here") == "1000:755"
     assert sandbox.run("test -e /usr/bin/python3 || test -e /home/user/.bashrc")[0] != 0
     assert out(sandbox, "echo changed > new && cat new") == "changed"
     listed = out(sandbox, "ls /").split()
@@ -282,7 +282,7 @@ def test_copies_keep_the_settings(world, create):
             copy.shell = "/bin/sh"
             assert_like_the_template(copy, cpuCount=1, memoryMB=300, diskSizeMB=24)
             assert out(copy, "cat file; id -un; pwd; echo $GREETING").split("\n") == [
-                "kept", "app", "/srv/work/here", "hello there"]
+                "kept", "app", "/srv/new/here", "hello there"]
         assert_like_the_template(create("tiny"), memoryMB=64)
         found = world.api.call("GET", "/v2/sandboxes?template=of-tiny").json
         assert len(found) == 2
@@ -327,7 +327,7 @@ def test_another_server_goes_on_with_them(world, create):
         for sandbox in (sandboxes["tiny"], stored):
             assert_like_the_template(sandbox, cpuCount=1, memoryMB=300, diskSizeMB=24)
             assert out(sandbox, "id -un; pwd; echo $GREETING").split("\n") == [
-                "app", "/srv/work/here", "hello there"]
+                "app", "/srv/new/here", "hello there"]
         assert out(stored, "cat file") == "kept"
         assert sandboxes["debian"].request("GET", "/", port=8080).body == b"served\n"
         assert post(sandboxes["debian"], "fork", {"timeout": 60}).json[0].get("sandbox")

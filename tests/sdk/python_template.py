@@ -17,8 +17,8 @@ async def main():
         info = await result(sandbox.get_info())
         assert (info.template_id, info.name, info.memory_mb) == ("greeter", "hello", 321), info
         done = await result(sandbox.commands.run("cat started; pwd; echo $GREETING $MORE"))
-        assert done.stdout == "at the start\n/home/user/work\nhello more\n", done
-        assert await result(sandbox.files.read("/home/user/work/started")) == "at the start\n"
+        assert done.stdout == "at the start\n/home/user/project\nhello more\n", done
+        assert await result(sandbox.files.read("/home/user/project/started")) == "at the start\n"
         await result(sandbox.kill())
     try:
         await result(Sandbox.create("greeters", timeout=60))

@@ -52,7 +52,7 @@ def test_javascript(local):
           E2B_NODE_MODULES=modules)
 
 
-TEMPLATE = {"aliases": ["hello"], "envs": {"GREETING": "hello"}, "workdir": "/home/user/work",
+TEMPLATE = {"aliases": ["hello"], "envs": {"GREETING": "hello"}, "workdir": "/home/user/project",
             "startCmd": "echo at the start > started", "readyCmd": "test -s started",
             "memoryMB": 321}
 

@@ -7,18 +7,19 @@
 #include "common/base/utf8.h"
 #include "common/connect/json.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 /* What is printed was received first, so the message limit is the true bound. */
-enum { JSON_MAX_BYTES = 1 << 30, TEXT_MAX_BYTES = 1 << 20 };
+enum { JSON_MAX_BYTES = 1 << 30 };
+
+/* Of a token, a key or certificates. */
+enum { TEXT_MAX_BYTES = 1 << 20 };
 
 static void say(const char *fmt, va_list args)
 {
@@ -78,27 +79,36 @@ static void texts_deinit(struct texts *t)
     }
 }
 
+bool cli_read(int fd, struct buf *to)
+{
+    for (;;) {
+        uint8_t *room = buf_reserve(to, 1 << 16);
+
+        if (room == NULL) {
+            errno = EFBIG;
+            return false;
+        }
+
+        ssize_t n = read(fd, room, 1 << 16);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return n == 0;
+        buf_commit(to, (size_t)n);
+    }
+}
+
 /* path NULL: nothing to read. False: the usage error is printed. */
 static bool read_text(const char *option, const char *path, char **ret)
 {
     AUTO(buf_deinit) struct buf text = BUF_INIT(TEXT_MAX_BYTES);
     AUTO_CLOSE int fd = -1;
-    ssize_t n = 1;
 
     if (path == NULL)
         return true;
     fd = open(path, O_RDONLY | O_CLOEXEC);
-    while (fd >= 0 && n > 0) {
-        uint8_t *to = buf_reserve(&text, 4096);
-
-        if (to == NULL) {
-            cli_usage("%s: %s is too long", option, path);
-            return false;
-        }
-        n = read(fd, to, 4096);
-        buf_commit(&text, n > 0 ? (size_t)n : 0);
-    }
-    if (fd < 0 || n < 0) {
+    if (fd < 0 || !cli_read(fd, &text)) {
         cli_usage("%s: cannot read %s: %s", option, path, strerror(errno));
         return false;
     }
@@ -241,135 +251,4 @@ int cli_fail(const struct cli *cli, const struct sandbox_error *err)
         fprintf(stderr, " (from %s)", err->address);
     fputc('\n', stderr);
     return EXIT_RPC;
-}
-
-static ProtobufCMessage *make_entry(const ProtobufCMessageDescriptor *type, const char *text,
-                                    size_t key_len)
-{
-    ProtobufCMessage *entry = xcalloc(1, type->sizeof_message);
-
-    type->message_init(entry);
-    *(char **)((char *)entry + type->fields[0].offset) = xstrndup(text, key_len);
-    *(char **)((char *)entry + type->fields[1].offset) = xstrdup(text + key_len + 1);
-    return entry;
-}
-
-bool cli_map(const char *option, const struct option_strings *from,
-             const ProtobufCMessageDescriptor *type, size_t *ret_n, ProtobufCMessage ***ret)
-{
-    for (size_t i = 0; i < from->n; i++) {
-        size_t key_len = strcspn(from->at[i], "=");
-
-        if (key_len == 0 || from->at[i][key_len] == '\0') {
-            cli_usage("--%s=%s: KEY=VALUE is needed", option, from->at[i]);
-            return false;
-        }
-    }
-    *ret = xcalloc(from->n, sizeof(**ret));
-    *ret_n = from->n;
-    for (size_t i = 0; i < from->n; i++)
-        (*ret)[i] = make_entry(type, from->at[i], strcspn(from->at[i], "="));
-    return true;
-}
-
-void cli_map_free(size_t n, ProtobufCMessage **entries)
-{
-    for (size_t i = 0; i < n; i++)
-        protobuf_c_message_free_unpacked(entries[i], NULL);
-    free(entries);
-}
-
-const char *cli_time(const Google__Protobuf__Timestamp *t, char room[32])
-{
-    time_t seconds = t != NULL ? t->seconds : 0;
-    struct tm tm;
-
-    if (t == NULL || gmtime_r(&seconds, &tm) == NULL)
-        return "-";
-    strftime(room, 32, "%Y-%m-%d %H:%M:%S", &tm);
-    return room;
-}
-
-const char *cli_enum(const ProtobufCEnumDescriptor *type, int value, const char *prefix,
-                     char room[32])
-{
-    const ProtobufCEnumValue *found = protobuf_c_enum_descriptor_get_value(type, value);
-    size_t skip = strlen(prefix);
-
-    if (found == NULL) {
-        snprintf(room, 32, "%d", value);
-        return room;
-    }
-    snprintf(room, 32, "%s",
-             strncmp(found->name, prefix, skip) == 0 ? found->name + skip : found->name);
-    for (char *c = room; *c != '\0'; c++)
-        *c = (char)tolower((unsigned char)*c);
-    return room;
-}
-
-Google__Protobuf__Duration *cli_duration(int64_t ms, Google__Protobuf__Duration *room)
-{
-    if (ms == 0)
-        return NULL;
-    *room = (Google__Protobuf__Duration)GOOGLE__PROTOBUF__DURATION__INIT;
-    room->seconds = ms / 1000;
-    room->nanos = (int32_t)(ms % 1000) * 1000000;
-    return room;
-}
-
-bool cli_terminal_size(const char *option, const char *text, Sandbox__V1__TerminalSize *ret)
-{
-    unsigned cols, rows;
-    int end = 0;
-
-    sandbox__v1__terminal_size__init(ret);
-    if (sscanf(text, "%ux%u%n", &cols, &rows, &end) != 2 || text[end] != '\0' || cols < 1 ||
-        cols > 1000 || rows < 1 || rows > 1000) {
-        cli_usage("%s: %s is no size such as 120x40, with at most 1000 of each", option, text);
-        return false;
-    }
-    ret->cols = cols;
-    ret->rows = rows;
-    return true;
-}
-
-/* "10m": in seconds. False: it is none. */
-static bool parse_ago(const char *text, int64_t *ret_s)
-{
-    static const struct {
-        const char *name;
-        int64_t s;
-    } units[] = {{"s", 1}, {"m", 60}, {"h", 3600}, {"d", 86400}};
-    char *end;
-    long long n = strtoll(text, &end, 10);
-
-    for (size_t i = 0; end != text && n >= 0 && i < sizeof(units) / sizeof(units[0]); i++) {
-        if (strcmp(end, units[i].name) == 0)
-            return !__builtin_mul_overflow(n, units[i].s, ret_s);
-    }
-    return false;
-}
-
-bool cli_when(const char *option, const char *text, Google__Protobuf__Timestamp *room,
-              Google__Protobuf__Timestamp **ret)
-{
-    struct tm tm = {0};
-    const char *end;
-    int64_t ago_s;
-
-    if (text == NULL)
-        return true;
-    google__protobuf__timestamp__init(room);
-    end = strptime(text, "%Y-%m-%dT%H:%M:%SZ", &tm);
-    if (end != NULL && *end == '\0') {
-        room->seconds = timegm(&tm);
-    } else if (parse_ago(text, &ago_s)) {
-        room->seconds = time(NULL) - ago_s;
-    } else {
-        cli_usage("%s: %s is no time such as 2026-01-31T12:00:00Z, or 10m for ten minutes ago",
-                  option, text);
-        return false;
-    }
-    *ret = room;
-    return true;
 }

@@ -1,6 +1,7 @@
 /* What every verb of sandboxctl uses: the options before the verb, results, errors, exit codes. */
 #pragma once
 
+#include "client/cli/fields.h"
 #include "client/include/sandbox.h"
 #include "common/base/buf.h"
 #include "common/base/options.h"
@@ -33,10 +34,10 @@ struct cli {
 
 struct verb {
     const char *name;
-    const char *operands; /* "ID [PATH]", for --help */
-    const char *summary;  /* one line */
-    const struct option *options;
-    const char *more; /* the end of --help; NULL for none */
+    const char *operands;         /* "ID [PATH]", for --help */
+    const char *summary;          /* one line */
+    const struct option *options; /* NULL for none of its own */
+    const char *more;             /* the end of --help; NULL for none */
     int min_operands;
     int max_operands;
     /* Returns the exit code. */
@@ -73,33 +74,8 @@ int cli_say(int code, const char *fmt, ...) __attribute__((format(printf, 2, 3))
 /* The same, for EXIT_USAGE. */
 int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
+/* All that a descriptor gives. False: errno says why; EFBIG: it is more than the buffer takes. */
+bool cli_read(int fd, struct buf *to);
+
 /* All of it, to a descriptor. False: it is gone. */
 bool cli_write(int fd, const void *data, size_t len);
-
-/*
- * KEY=VALUE texts as the entries of a map field (of the given entry type, string to string). False:
- * the usage error is printed. Free with cli_map_free().
- */
-bool cli_map(const char *option, const struct option_strings *from,
-             const ProtobufCMessageDescriptor *entry, size_t *ret_n, ProtobufCMessage ***ret);
-void cli_map_free(size_t n, ProtobufCMessage **entries);
-
-/* A time of day for tables: "2026-01-31 12:00:00", in UTC; "-" for none. Static room per call. */
-const char *cli_time(const Google__Protobuf__Timestamp *t, char room[32]);
-
-/* The name of an enum's value without its prefix, in lower case: "running". */
-const char *cli_enum(const ProtobufCEnumDescriptor *type, int value, const char *prefix,
-                     char room[32]);
-
-/* "120x40" as a terminal's size. False: the usage error is printed. */
-bool cli_terminal_size(const char *option, const char *text, Sandbox__V1__TerminalSize *ret);
-
-/*
- * "2026-01-31T12:00:00Z", or "10m" for so long ago, as a time in room; *ret points to it then. NULL
- * leaves *ret. False: the usage error is printed.
- */
-bool cli_when(const char *option, const char *text, Google__Protobuf__Timestamp *room,
-              Google__Protobuf__Timestamp **ret);
-
-/* Fills a duration from milliseconds; returns NULL (not set) for 0. */
-Google__Protobuf__Duration *cli_duration(int64_t ms, Google__Protobuf__Duration *room);

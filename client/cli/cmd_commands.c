@@ -1,5 +1,5 @@
 /* The verbs about commands that run or ran: ps wait kill input resize prune. */
-#include "client/cli/cli.h"
+#include "client/cli/call.h"
 #include "client/cli/output.h"
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
@@ -13,28 +13,27 @@
 #include <strings.h>
 #include <unistd.h>
 
-static const struct option no_options[] = {{NULL}};
-
-static void print_args(const Sandbox__V1__Command *c)
+static bool print_args(const Sandbox__V1__Command *c)
 {
     /* A shell line is shown as it was given. */
-    if (c->n_args == 4 && strcmp(c->args[0], "/bin/bash") == 0 && strcmp(c->args[2], "-c") == 0) {
-        printf(" %s\n", c->args[3]);
-        return;
-    }
+    if (c->n_args == 4 && strcmp(c->args[0], "/bin/bash") == 0 && strcmp(c->args[2], "-c") == 0)
+        return printf(" %s\n", c->args[3]) > 0;
     for (size_t i = 0; i < c->n_args; i++)
         printf(" %s", c->args[i]);
-    putchar('\n');
+    return putchar('\n') != EOF;
 }
 
-static void print_command(const struct cli *cli, const Sandbox__V1__Command *c)
+static void print_commands_heading(void)
 {
+    printf("%-32s %-9s %4s %7s %8s %-20s %s\n", "COMMAND", "STATE", "EXIT", "PID", "EVENTS",
+           "STARTED (UTC)", "ARGS");
+}
+
+static bool print_command(const ProtobufCMessage *item)
+{
+    const Sandbox__V1__Command *c = (const Sandbox__V1__Command *)item;
     char state[32], start[32], code[16] = "-";
 
-    if (cli->json) {
-        cli_print_json(&c->base);
-        return;
-    }
     if (c->exited != NULL)
         snprintf(code, sizeof(code), "%d", c->exited->code);
     printf("%-32s %-9s %4s %7u %8llu %-20s", c->command_id,
@@ -42,48 +41,45 @@ static void print_command(const struct cli *cli, const Sandbox__V1__Command *c)
                ? "blocked"
                : cli_enum(&sandbox__v1__command__state__descriptor, c->state, "STATE_", state),
            code, c->pid, (unsigned long long)c->last_seq, cli_time(c->start_time, start));
-    print_args(c);
+    return print_args(c);
 }
 
-static int print_pages(struct cli *cli, struct sandbox_client *client,
-                       Sandbox__V1__ListCommandsRequest *request)
+CLI_METHOD(list_commands, ListCommands)
+
+static int list_commands(const struct cli *cli, Sandbox__V1__ListCommandsRequest *request)
 {
-    AUTO_FREE char *token = NULL;
-    struct sandbox_error err;
+    static const struct cli_list list = {.method = call_list_commands,
+                                         .items = "commands",
+                                         .heading = print_commands_heading,
+                                         .print = print_command};
 
-    if (!cli->json)
-        printf("%-32s %-9s %4s %7s %8s %-20s %s\n", "COMMAND", "STATE", "EXIT", "PID", "EVENTS",
-               "STARTED (UTC)", "ARGS");
-    for (;;) {
-        Sandbox__V1__ListCommandsResponse *response;
-
-        if (!sandbox_list_commands(client, request, &response, &err))
-            return cli_fail(cli, &err);
-        for (size_t i = 0; i < response->n_commands; i++)
-            print_command(cli, response->commands[i]);
-        free(token);
-        token = strdup(response->next_page_token);
-        sandbox_free(response);
-        if (token == NULL || *token == '\0')
-            return 0;
-        request->page_token = token;
-    }
+    return cli_call_list(cli, &list, &request->base);
 }
 
-static int print_one(struct cli *cli, struct sandbox_client *client, char **operands)
+/* The command alone, as a list shows it. */
+static bool get_command(struct sandbox_client *client, const ProtobufCMessage *request,
+                        ProtobufCMessage **ret, struct sandbox_error *err)
+{
+    Sandbox__V1__GetCommandResponse *response;
+    bool ok = sandbox_get_command(client, (const Sandbox__V1__GetCommandRequest *)request,
+                                  &response, err);
+
+    *ret = NULL;
+    if (ok && response->command != NULL) {
+        *ret = &response->command->base;
+        response->command = NULL;
+    }
+    sandbox_free(response);
+    return ok;
+}
+
+static int show_command(const struct cli *cli, char **operands)
 {
     Sandbox__V1__GetCommandRequest request = SANDBOX__V1__GET_COMMAND_REQUEST__INIT;
-    Sandbox__V1__GetCommandResponse *response;
-    struct sandbox_error err;
 
     request.sandbox_id = operands[0];
     request.command_id = operands[1];
-    if (!sandbox_get_command(client, &request, &response, &err))
-        return cli_fail(cli, &err);
-    if (response->command != NULL)
-        print_command(cli, response->command);
-    sandbox_free(response);
-    return 0;
+    return cli_call(cli, get_command, &request.base, print_command);
 }
 
 static struct {
@@ -101,17 +97,12 @@ static const struct option ps_options[] = {
 static bool set_states(Sandbox__V1__ListCommandsRequest *request,
                        Sandbox__V1__Command__State *states)
 {
-    static const char *const names[] = {"", "starting", "running", "exited", "closed"};
-
     for (size_t i = 0; i < ps.states.n; i++) {
-        int state = 1;
+        int state;
 
-        while (state < 5 && strcmp(names[state], ps.states.at[i]) != 0)
-            state++;
-        if (state == 5) {
-            cli_usage("--state: %s is not starting, running, exited or closed", ps.states.at[i]);
+        if (!cli_enum_of("--state", &sandbox__v1__command__state__descriptor, "STATE_",
+                         ps.states.at[i], &state))
             return false;
-        }
         states[i] = (Sandbox__V1__Command__State)state;
     }
     request->states = states;
@@ -123,23 +114,12 @@ static int run_ps(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__ListCommandsRequest request = SANDBOX__V1__LIST_COMMANDS_REQUEST__INIT;
     Sandbox__V1__Command__State states[OPTION_STRINGS_MAX];
-    ProtobufCMessage **labels = NULL;
-    struct sandbox_client *client;
-    int code;
+    int code = EXIT_USAGE;
 
-    if (!set_states(&request, states) ||
-        !cli_map("label", &ps.labels, &sandbox__v1__list_commands_request__labels_entry__descriptor,
-                 &request.n_labels, &labels))
-        return EXIT_USAGE;
-    client = cli_connect(cli, cli->addresses);
     request.sandbox_id = operands[0];
-    request.labels = (Sandbox__V1__ListCommandsRequest__LabelsEntry **)labels;
-    if (client == NULL)
-        code = EXIT_USAGE;
-    else
-        code = n == 2 ? print_one(cli, client, operands) : print_pages(cli, client, &request);
-    sandbox_client_free(client);
-    cli_map_free(request.n_labels, labels);
+    if (set_states(&request, states) && cli_map("label", &ps.labels, &request.base, "labels"))
+        code = n == 2 ? show_command(cli, operands) : list_commands(cli, &request);
+    cli_map_free(&request.base, "labels");
     return code;
 }
 
@@ -217,26 +197,19 @@ static int run_wait(struct cli *cli, int n, char **operands)
     return code;
 }
 
+CLI_METHOD(resize_terminal, ResizeTerminal)
+
 static int run_resize(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__ResizeTerminalRequest request = SANDBOX__V1__RESIZE_TERMINAL_REQUEST__INIT;
     Sandbox__V1__TerminalSize size;
-    struct sandbox_client *client;
-    struct sandbox_error err;
-    int code = 0;
 
     if (!cli_terminal_size("COLSxROWS", operands[2], &size))
-        return EXIT_USAGE;
-    client = cli_connect(cli, cli->addresses);
-    if (client == NULL)
         return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.command_id = operands[1];
     request.size = &size;
-    if (!sandbox_resize_terminal(client, &request, NULL, &err))
-        code = cli_fail(cli, &err);
-    sandbox_client_free(client);
-    return code;
+    return cli_call_quietly(cli, call_resize_terminal, &request.base);
 }
 
 static struct {
@@ -256,18 +229,22 @@ static const struct option prune_options[] = {
     {NULL},
 };
 
+CLI_METHOD(prune_commands, PruneCommands)
+
+static bool print_pruned(const ProtobufCMessage *response)
+{
+    const Sandbox__V1__PruneCommandsResponse *r =
+        (const Sandbox__V1__PruneCommandsResponse *)response;
+
+    return printf("%u commands, %llu bytes\n", r->removed, (unsigned long long)r->freed_bytes) > 0;
+}
+
 static int run_prune(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__PruneCommandsRequest request = SANDBOX__V1__PRUNE_COMMANDS_REQUEST__INIT;
     Sandbox__V1__Retention retention = SANDBOX__V1__RETENTION__INIT;
-    Sandbox__V1__PruneCommandsResponse *response;
     Google__Protobuf__Duration age;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    struct sandbox_error err;
-    int code = 0;
 
-    if (client == NULL)
-        return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.set = prune.set;
     retention.max_commands = (uint32_t)prune.commands;
@@ -275,18 +252,7 @@ static int run_prune(struct cli *cli, int n, char **operands)
     retention.max_age = cli_duration(prune.age_ms, &age);
     if (prune.set || prune.commands != 0 || prune.bytes != 0 || prune.age_ms != 0)
         request.retention = &retention;
-    if (!sandbox_prune_commands(client, &request, &response, &err)) {
-        code = cli_fail(cli, &err);
-    } else {
-        if (cli->json)
-            cli_print_json(&response->base);
-        else
-            printf("%u commands, %llu bytes\n", response->removed,
-                   (unsigned long long)response->freed_bytes);
-        sandbox_free(response);
-    }
-    sandbox_client_free(client);
-    return code;
+    return cli_call(cli, call_prune_commands, &request.base, print_pruned);
 }
 
 static struct {
@@ -326,12 +292,11 @@ static bool signal_of(const char *text, int32_t *ret)
     return false;
 }
 
+CLI_METHOD(signal_command, SignalCommand)
+
 static int run_kill(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__SignalCommandRequest request = SANDBOX__V1__SIGNAL_COMMAND_REQUEST__INIT;
-    struct sandbox_client *client;
-    struct sandbox_error err;
-    int code = 0;
 
     request.sandbox_id = operands[0];
     request.command_id = operands[1];
@@ -343,13 +308,7 @@ static int run_kill(struct cli *cli, int n, char **operands)
         request.target = SANDBOX__V1__SIGNAL_COMMAND_REQUEST__TARGET__TARGET_TREE;
     if (kill_with.process)
         request.target = SANDBOX__V1__SIGNAL_COMMAND_REQUEST__TARGET__TARGET_PROCESS;
-    client = cli_connect(cli, cli->addresses);
-    if (client == NULL)
-        return EXIT_USAGE;
-    if (!sandbox_signal_command(client, &request, NULL, &err))
-        code = cli_fail(cli, &err);
-    sandbox_client_free(client);
-    return code;
+    return cli_call_quietly(cli, call_signal_command, &request.base);
 }
 
 static struct {
@@ -433,8 +392,8 @@ const struct verb command_verbs[] = {
     {"kill", "ID CMDID", "send a signal to a command", kill_options, NULL, 2, 2, run_kill},
     {"input", "ID CMDID [TEXT|-]", "write to the standard input of a command (run --stdin)",
      input_options, NULL, 2, 3, run_input},
-    {"resize", "ID CMDID COLSxROWS", "change the size of a command's terminal", no_options, NULL, 3,
-     3, run_resize},
+    {"resize", "ID CMDID COLSxROWS", "change the size of a command's terminal", NULL, NULL, 3, 3,
+     run_resize},
     {"prune", "ID", "remove the output of closed commands, oldest first", prune_options,
      "Without limits: those that were set before.\n", 1, 1, run_prune},
     {NULL},

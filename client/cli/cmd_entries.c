@@ -1,11 +1,7 @@
 /* The verbs about files as such, not their content: dir stat mkdir mv remove. */
-#include "client/cli/cli.h"
-
-#include "common/base/cleanup.h"
+#include "client/cli/call.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static const char *user = "";
 
@@ -13,13 +9,13 @@ static const char *user = "";
     {                                                                                              \
         "user", 'u', NULL, OPTION_STRING, &user, "NAME",                                           \
             "Whose home relative paths start from, and who owns what is made. The template's "     \
-            "user "                                                                                \
-            "if not set."                                                                          \
+            "user if not set."                                                                     \
     }
 
 /* As `ls -l` shows it. */
-static void print_entry(const Sandbox__V1__FileEntry *e)
+static bool print_entry(const ProtobufCMessage *item)
 {
+    const Sandbox__V1__FileEntry *e = (const Sandbox__V1__FileEntry *)item;
     static const char kinds[] = "?-dl+";
     static const char bits[] = "rwxrwxrwx";
     char mode[11], when[32];
@@ -28,9 +24,9 @@ static void print_entry(const Sandbox__V1__FileEntry *e)
     for (int i = 0; i < 9; i++)
         mode[1 + i] = e->mode & (0400u >> i) ? bits[i] : '-';
     mode[10] = '\0';
-    printf("%s %-8s %-8s %12llu %s %s%s%s\n", mode, e->owner, e->group, (unsigned long long)e->size,
-           cli_time(e->modify_time, when), e->path, e->symlink_target[0] != '\0' ? " -> " : "",
-           e->symlink_target);
+    return printf("%s %-8s %-8s %12llu %s %s%s%s\n", mode, e->owner, e->group,
+                  (unsigned long long)e->size, cli_time(e->modify_time, when), e->path,
+                  e->symlink_target[0] != '\0' ? " -> " : "", e->symlink_target) > 0;
 }
 
 /* --- dir --- */
@@ -45,74 +41,24 @@ static const struct option dir_options[] = {
     {NULL},
 };
 
-static int print_pages(const struct cli *cli, struct sandbox_client *client,
-                       Sandbox__V1__ListDirectoryRequest *request)
-{
-    AUTO_FREE char *token = NULL;
-
-    for (;;) {
-        Sandbox__V1__ListDirectoryResponse *page;
-        struct sandbox_error err;
-
-        if (!sandbox_list_directory(client, request, &page, &err))
-            return cli_fail(cli, &err);
-        for (size_t i = 0; i < page->n_entries; i++) {
-            if (cli->json)
-                cli_print_json(&page->entries[i]->base);
-            else
-                print_entry(page->entries[i]);
-        }
-        free(token);
-        token = strdup(page->next_page_token);
-        sandbox_free(page);
-        if (token == NULL)
-            abort();
-        if (token[0] == '\0')
-            return 0;
-        request->page_token = token;
-    }
-}
+CLI_METHOD(list_directory, ListDirectory)
 
 static int run_dir(struct cli *cli, int n, char **operands)
 {
+    static const struct cli_list list = {
+        .method = call_list_directory, .items = "entries", .print = print_entry};
     Sandbox__V1__ListDirectoryRequest request = SANDBOX__V1__LIST_DIRECTORY_REQUEST__INIT;
-    struct sandbox_client *client;
-    int code;
 
     if (dir.depth < 1 || dir.depth > 1000)
-        return cli_usage("--depth must be 1 or more");
-    client = cli_connect(cli, cli->addresses);
-    if (client == NULL)
-        return EXIT_USAGE;
+        return cli_usage("--depth must be 1 to 1000");
     request.sandbox_id = operands[0];
     request.path = n > 1 ? operands[1] : (char *)"~";
     request.depth = (uint32_t)dir.depth;
     request.user = (char *)user;
-    code = print_pages(cli, client, &request);
-    sandbox_client_free(client);
-    return code;
+    return cli_call_list(cli, &list, &request.base);
 }
 
 /* --- the others: one call each --- */
-
-/* Prints the outcome and gives everything back. entry: what there is to show as text; may be NULL.
- */
-static int finish(const struct cli *cli, struct sandbox_client *client, bool ok,
-                  ProtobufCMessage *response, const Sandbox__V1__FileEntry *entry,
-                  const struct sandbox_error *err)
-{
-    int code = 0;
-
-    if (!ok)
-        code = cli_fail(cli, err);
-    else if (cli->json)
-        cli_print_json(response);
-    else if (entry != NULL)
-        print_entry(entry);
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
-}
 
 static struct {
     bool follow, sha256;
@@ -125,26 +71,27 @@ static const struct option stat_options[] = {
     {NULL},
 };
 
+CLI_METHOD(stat_file, StatFile)
+
+static bool print_stat(const ProtobufCMessage *response)
+{
+    const Sandbox__V1__FileEntry *e = ((const Sandbox__V1__StatFileResponse *)response)->entry;
+
+    for (size_t i = 0; i < e->sha256.len; i++)
+        printf("%02x%s", e->sha256.data[i], i + 1 == e->sha256.len ? "\n" : "");
+    return print_entry(&e->base);
+}
+
 static int run_stat(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__StatFileRequest request = SANDBOX__V1__STAT_FILE_REQUEST__INIT;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    Sandbox__V1__StatFileResponse *response = NULL;
-    struct sandbox_error err;
-    bool ok;
 
-    if (client == NULL)
-        return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.path = operands[1];
     request.follow_links = stat_how.follow;
     request.with_sha256 = stat_how.sha256;
     request.user = (char *)user;
-    ok = sandbox_stat_file(client, &request, &response, &err);
-    for (size_t i = 0; ok && !cli->json && i < response->entry->sha256.len; i++)
-        printf("%02x%s", response->entry->sha256.data[i],
-               i + 1 == response->entry->sha256.len ? "\n" : "");
-    return finish(cli, client, ok, (ProtobufCMessage *)response, ok ? response->entry : NULL, &err);
+    return cli_call(cli, call_stat_file, &request.base, print_stat);
 }
 
 static struct {
@@ -160,28 +107,20 @@ static const struct option make_options[] = {
     {NULL},
 };
 
+CLI_METHOD(make_directory, MakeDirectory)
+
 static int run_mkdir(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__MakeDirectoryRequest request = SANDBOX__V1__MAKE_DIRECTORY_REQUEST__INIT;
-    struct sandbox_client *client;
-    struct sandbox_error err;
-    Sandbox__V1__MakeDirectoryResponse *response = NULL;
-    char *end;
-    bool ok;
 
-    request.mode = (uint32_t)strtoul(make.mode, &end, 8);
-    if (*end != '\0')
-        return cli_usage("--mode: %s is not an octal mode such as 755", make.mode);
-    client = cli_connect(cli, cli->addresses);
-    if (client == NULL)
+    if (!cli_mode(make.mode, &request.mode))
         return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.path = operands[1];
     request.parents = make.parents;
     request.allow_existing = make.parents;
     request.user = (char *)user;
-    ok = sandbox_make_directory(client, &request, &response, &err);
-    return finish(cli, client, ok, (ProtobufCMessage *)response, NULL, &err);
+    return cli_call(cli, call_make_directory, &request.base, NULL);
 }
 
 static struct {
@@ -195,24 +134,19 @@ static const struct option move_options[] = {
     {NULL},
 };
 
+CLI_METHOD(move_file, MoveFile)
+
 static int run_mv(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__MoveFileRequest request = SANDBOX__V1__MOVE_FILE_REQUEST__INIT;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    Sandbox__V1__MoveFileResponse *response = NULL;
-    struct sandbox_error err;
-    bool ok;
 
-    if (client == NULL)
-        return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.source = operands[1];
     request.destination = operands[2];
     request.overwrite = move.overwrite;
     request.parents = move.parents;
     request.user = (char *)user;
-    ok = sandbox_move_file(client, &request, &response, &err);
-    return finish(cli, client, ok, (ProtobufCMessage *)response, NULL, &err);
+    return cli_call(cli, call_move_file, &request.base, NULL);
 }
 
 static struct {
@@ -227,23 +161,18 @@ static const struct option remove_options[] = {
     {NULL},
 };
 
+CLI_METHOD(remove_file, RemoveFile)
+
 static int run_remove(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__RemoveFileRequest request = SANDBOX__V1__REMOVE_FILE_REQUEST__INIT;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    Sandbox__V1__RemoveFileResponse *response = NULL;
-    struct sandbox_error err;
-    bool ok;
 
-    if (client == NULL)
-        return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.path = operands[1];
     request.recursive = removal.recursive;
     request.allow_missing = removal.force;
     request.user = (char *)user;
-    ok = sandbox_remove_file(client, &request, &response, &err);
-    return finish(cli, client, ok, (ProtobufCMessage *)response, NULL, &err);
+    return cli_call(cli, call_remove_file, &request.base, NULL);
 }
 
 const struct verb entry_verbs[] = {

@@ -1,5 +1,5 @@
 /* The verbs about the content of files: write read file-url. */
-#include "client/cli/cli.h"
+#include "client/cli/call.h"
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
@@ -32,26 +32,6 @@ static const struct option write_options[] = {
     {NULL},
 };
 
-static bool read_all(int fd, struct buf *to)
-{
-    for (;;) {
-        uint8_t *room = buf_reserve(to, 1 << 16);
-
-        if (room == NULL) {
-            errno = EFBIG;
-            return false;
-        }
-
-        ssize_t n = read(fd, room, 1 << 16);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return n == 0;
-        buf_commit(to, (size_t)n);
-    }
-}
-
 static bool read_local(const char *path, struct buf *to)
 {
     AUTO_CLOSE int opened = -1;
@@ -63,35 +43,10 @@ static bool read_local(const char *path, struct buf *to)
             return false;
         fd = opened;
     }
-    return read_all(fd, to);
+    return cli_read(fd, to);
 }
 
-static bool mode_of(const char *text, uint32_t *ret)
-{
-    char *end;
-    unsigned long mode = strtoul(text, &end, 8);
-
-    *ret = (uint32_t)mode;
-    return *end == '\0' && mode <= 07777;
-}
-
-static int send_file(struct cli *cli, const Sandbox__V1__WriteFilesRequest *request)
-{
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    Sandbox__V1__WriteFilesResponse *response;
-    struct sandbox_error err;
-    int code = 0;
-
-    if (client == NULL)
-        return EXIT_USAGE;
-    if (!sandbox_write_files(client, request, &response, &err))
-        code = cli_fail(cli, &err);
-    else if (cli->json)
-        cli_print_json(&response->base);
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
-}
+CLI_METHOD(write_files, WriteFiles)
 
 static int run_write(struct cli *cli, int n, char **operands)
 {
@@ -101,8 +56,8 @@ static int run_write(struct cli *cli, int n, char **operands)
     Sandbox__V1__File *files[] = {&file};
 
     sandbox__v1__file__init(&file);
-    if (!mode_of(write_to.mode, &file.mode))
-        return cli_usage("--mode: %s is not an octal mode such as 755", write_to.mode);
+    if (!cli_mode(write_to.mode, &file.mode))
+        return EXIT_USAGE;
     if (!read_local(operands[1], &content))
         return cli_say(EXIT_LOCAL, "cannot read %s: %s", operands[1], strerror(errno));
     file.path = operands[2];
@@ -114,7 +69,7 @@ static int run_write(struct cli *cli, int n, char **operands)
     request.user = (char *)write_to.user;
     request.files = files;
     request.n_files = 1;
-    return send_file(cli, &request);
+    return cli_call(cli, call_write_files, &request.base, NULL);
 }
 
 static struct {
@@ -130,8 +85,12 @@ static const struct option read_options[] = {
     {NULL},
 };
 
-static bool print_content(const Sandbox__V1__ReadFileResponse *r)
+CLI_METHOD(read_file, ReadFile)
+
+static bool print_content(const ProtobufCMessage *response)
 {
+    const Sandbox__V1__ReadFileResponse *r = (const Sandbox__V1__ReadFileResponse *)response;
+
     switch (r->content_case) {
     case SANDBOX__V1__READ_FILE_RESPONSE__CONTENT_DATA:
         return cli_write(STDOUT_FILENO, r->data.data, r->data.len);
@@ -147,29 +106,13 @@ static bool print_content(const Sandbox__V1__ReadFileResponse *r)
 static int run_read(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__ReadFileRequest request = SANDBOX__V1__READ_FILE_REQUEST__INIT;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    Sandbox__V1__ReadFileResponse *response;
-    struct sandbox_error err;
-    bool printed;
-    int code = 0;
 
-    if (client == NULL)
-        return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.path = operands[1];
     request.user = (char *)read_from.user;
     request.encoding = read_from.text ? SANDBOX__V1__ENCODING__ENCODING_TEXT
                                       : SANDBOX__V1__ENCODING__ENCODING_BYTES;
-    if (!sandbox_read_file(client, &request, &response, &err)) {
-        code = cli_fail(cli, &err);
-    } else {
-        printed = cli->json ? cli_print_json(&response->base) : print_content(response);
-        if (!printed)
-            code = cli_say(EXIT_LOCAL, "cannot write the content: %s", strerror(errno));
-    }
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
+    return cli_call(cli, call_read_file, &request.base, print_content);
 }
 
 static struct {
@@ -188,17 +131,18 @@ static const struct option url_options[] = {
     {NULL},
 };
 
+CLI_METHOD(create_file_url, CreateFileUrl)
+
+static bool print_file_url(const ProtobufCMessage *response)
+{
+    return printf("%s\n", ((const Sandbox__V1__CreateFileUrlResponse *)response)->url) > 0;
+}
+
 static int run_file_url(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__CreateFileUrlRequest request = SANDBOX__V1__CREATE_FILE_URL_REQUEST__INIT;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    Sandbox__V1__CreateFileUrlResponse *response;
     Google__Protobuf__Duration expire;
-    struct sandbox_error err;
-    int code = 0;
 
-    if (client == NULL)
-        return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.path = operands[1];
     request.user = (char *)url_for.user;
@@ -206,15 +150,7 @@ static int run_file_url(struct cli *cli, int n, char **operands)
     request.operation = url_for.upload
                             ? SANDBOX__V1__CREATE_FILE_URL_REQUEST__OPERATION__OPERATION_WRITE
                             : SANDBOX__V1__CREATE_FILE_URL_REQUEST__OPERATION__OPERATION_READ;
-    if (!sandbox_create_file_url(client, &request, &response, &err))
-        code = cli_fail(cli, &err);
-    else if (cli->json)
-        cli_print_json(&response->base);
-    else
-        printf("%s\n", response->url);
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
+    return cli_call(cli, call_create_file_url, &request.base, print_file_url);
 }
 
 const struct verb file_verbs[] = {

@@ -11,8 +11,6 @@
 #include <string.h>
 #include <unistd.h>
 
-static const struct option no_options[] = {{NULL}};
-
 static void print_health(const struct cli *cli, const char *address, const char *status,
                          const char *message)
 {
@@ -82,7 +80,7 @@ static int run_health(struct cli *cli, int n, char **operands)
 }
 
 const struct verb health_verbs[] = {
-    {"health", "", "ask every address whether it serves", no_options,
+    {"health", "", "ask every address whether it serves", NULL,
      "Exits with 0 when all of them do.\n", 0, 0, run_health},
     {NULL},
 };

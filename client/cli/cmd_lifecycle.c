@@ -1,6 +1,6 @@
 /* The verbs that change how long a sandbox lives and whether it runs: timeout keep pause resume.
  * And purge. */
-#include "client/cli/cli.h"
+#include "client/cli/call.h"
 
 #include <stdio.h>
 
@@ -15,32 +15,30 @@ static const struct option timeout_options[] = {
     {NULL},
 };
 
+CLI_METHOD(set_timeout, SetSandboxTimeout)
+
+static bool print_end(const Google__Protobuf__Timestamp *end_time)
+{
+    char room[32];
+
+    return printf("%s\n", cli_time(end_time, room)) > 0;
+}
+
+static bool print_timeout(const ProtobufCMessage *response)
+{
+    return print_end(((const Sandbox__V1__SetSandboxTimeoutResponse *)response)->end_time);
+}
+
 static int run_timeout(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__SetSandboxTimeoutRequest request = SANDBOX__V1__SET_SANDBOX_TIMEOUT_REQUEST__INIT;
-    Sandbox__V1__SetSandboxTimeoutResponse *response;
     Google__Protobuf__Duration duration;
-    struct sandbox_client *client;
-    struct sandbox_error err;
-    char room[32];
-    int code = 0;
 
     request.sandbox_id = operands[0];
     request.timeout = cli_duration(timeout.lifetime_ms, &duration);
     if (request.timeout == NULL)
         return cli_usage("say when it ends: --in=10m");
-    client = cli_connect(cli, cli->addresses);
-    if (client == NULL)
-        return EXIT_USAGE;
-    if (!sandbox_set_timeout(client, &request, &response, &err))
-        code = cli_fail(cli, &err);
-    else if (cli->json)
-        cli_print_json(&response->base);
-    else
-        printf("%s\n", cli_time(response->end_time, room));
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
+    return cli_call(cli, call_set_timeout, &request.base, print_timeout);
 }
 
 static struct {
@@ -53,29 +51,21 @@ static const struct option keep_options[] = {
     {NULL},
 };
 
+CLI_METHOD(keep_alive, KeepAlive)
+
+static bool print_kept(const ProtobufCMessage *response)
+{
+    return print_end(((const Sandbox__V1__KeepAliveResponse *)response)->end_time);
+}
+
 static int run_keep(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__KeepAliveRequest request = SANDBOX__V1__KEEP_ALIVE_REQUEST__INIT;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    Sandbox__V1__KeepAliveResponse *response;
     Google__Protobuf__Duration duration;
-    struct sandbox_error err;
-    char room[32];
-    int code = 0;
 
-    if (client == NULL)
-        return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.timeout = cli_duration(keep.time_ms, &duration);
-    if (!sandbox_keep_alive(client, &request, &response, &err))
-        code = cli_fail(cli, &err);
-    else if (cli->json)
-        cli_print_json(&response->base);
-    else
-        printf("%s\n", cli_time(response->end_time, room));
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
+    return cli_call(cli, call_keep_alive, &request.base, print_kept);
 }
 
 static struct {
@@ -88,25 +78,15 @@ static const struct option pause_options[] = {
     {NULL},
 };
 
+CLI_METHOD(pause, PauseSandbox)
+
 static int run_pause(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__PauseSandboxRequest request = SANDBOX__V1__PAUSE_SANDBOX_REQUEST__INIT;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    Sandbox__V1__PauseSandboxResponse *response;
-    struct sandbox_error err;
-    int code = 0;
 
-    if (client == NULL)
-        return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.discard_memory = pause_settings.files_only;
-    if (!sandbox_pause(client, &request, &response, &err))
-        code = cli_fail(cli, &err);
-    else if (cli->json)
-        cli_print_json(&response->base);
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
+    return cli_call(cli, call_pause, &request.base, NULL);
 }
 
 static const struct option resume_options[] = {
@@ -115,29 +95,23 @@ static const struct option resume_options[] = {
     {NULL},
 };
 
+CLI_METHOD(resume, ResumeSandbox)
+
+static bool print_resumed(const ProtobufCMessage *response)
+{
+    const Sandbox__V1__Sandbox *s = ((const Sandbox__V1__ResumeSandboxResponse *)response)->sandbox;
+
+    return s == NULL || print_end(s->end_time);
+}
+
 static int run_resume(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__ResumeSandboxRequest request = SANDBOX__V1__RESUME_SANDBOX_REQUEST__INIT;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    Sandbox__V1__ResumeSandboxResponse *response;
     Google__Protobuf__Duration duration;
-    struct sandbox_error err;
-    char room[32];
-    int code = 0;
 
-    if (client == NULL)
-        return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.timeout = cli_duration(resume.time_ms, &duration);
-    if (!sandbox_resume(client, &request, &response, &err))
-        code = cli_fail(cli, &err);
-    else if (cli->json)
-        cli_print_json(&response->base);
-    else if (response->sandbox != NULL)
-        printf("%s\n", cli_time(response->sandbox->end_time, room));
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
+    return cli_call(cli, call_resume, &request.base, print_resumed);
 }
 
 static struct {
@@ -184,25 +158,21 @@ static int run_purge(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__PurgeSandboxesRequest request = SANDBOX__V1__PURGE_SANDBOXES_REQUEST__INIT;
     Google__Protobuf__Duration age = GOOGLE__PROTOBUF__DURATION__INIT;
-    ProtobufCMessage **metadata = NULL;
 
     request.min_age = cli_duration(purge.age_ms, &age);
     if (request.min_age == NULL && purge.all)
         request.min_age = &age;
     if (request.min_age == NULL && purge.metadata.n == 0)
         return cli_usage("say which are meant: --metadata, --older or --all");
-    if (!cli_map("metadata", &purge.metadata,
-                 &sandbox__v1__purge_sandboxes_request__metadata_entry__descriptor,
-                 &request.n_metadata, &metadata))
+    if (!cli_map("metadata", &purge.metadata, &request.base, "metadata"))
         return EXIT_USAGE;
-    request.metadata = (Sandbox__V1__PurgeSandboxesRequest__MetadataEntry **)metadata;
     request.dry_run = purge.dry_run;
 
     struct sandbox_client *client = cli_connect(cli, cli->addresses);
     int code = client != NULL ? purge_all(cli, client, &request) : EXIT_USAGE;
 
     sandbox_client_free(client);
-    cli_map_free(request.n_metadata, metadata);
+    cli_map_free(&request.base, "metadata");
     return code;
 }
 

@@ -1,11 +1,8 @@
 /* The verbs about sandboxes themselves: create ls rm url. */
-#include "client/cli/cli.h"
-
-#include "common/base/cleanup.h"
+#include "client/cli/call.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 static struct {
     const char *template;
@@ -34,62 +31,36 @@ static const struct option create_options[] = {
     {NULL},
 };
 
-static bool on_timeout_of(const char *text, Sandbox__V1__OnTimeout *ret)
-{
-    if (strcmp(text, "delete") == 0)
-        *ret = SANDBOX__V1__ON_TIMEOUT__ON_TIMEOUT_DELETE;
-    else if (strcmp(text, "pause") == 0)
-        *ret = SANDBOX__V1__ON_TIMEOUT__ON_TIMEOUT_PAUSE;
-    else
-        return cli_usage("--on-timeout: %s is not delete or pause", text), false;
-    return true;
-}
+CLI_METHOD(create, CreateSandbox)
 
-static int print_created(struct cli *cli, struct sandbox_client *client,
-                         const Sandbox__V1__CreateSandboxRequest *request)
+static bool print_created(const ProtobufCMessage *response)
 {
-    Sandbox__V1__CreateSandboxResponse *response;
-    struct sandbox_error err;
-    int code = 0;
+    const Sandbox__V1__Sandbox *made =
+        ((const Sandbox__V1__CreateSandboxResponse *)response)->sandbox;
 
-    if (!sandbox_create(client, request, &response, &err))
-        return cli_fail(cli, &err);
-    if (cli->json)
-        cli_print_json(&response->base);
-    else
-        printf("%s\n", response->sandbox != NULL ? response->sandbox->sandbox_id : "");
-    sandbox_free(response);
-    return code;
+    return printf("%s\n", made != NULL ? made->sandbox_id : "") > 0;
 }
 
 static int run_create(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__CreateSandboxRequest request = SANDBOX__V1__CREATE_SANDBOX_REQUEST__INIT;
     Google__Protobuf__Duration timeout;
-    ProtobufCMessage **metadata = NULL, **envs = NULL;
-    int code = EXIT_USAGE;
+    int code = EXIT_USAGE, on_timeout;
 
+    if (!cli_enum_of("--on-timeout", &sandbox__v1__on_timeout__descriptor, "ON_TIMEOUT_",
+                     create.on_timeout, &on_timeout))
+        return EXIT_USAGE;
     request.template_ = (char *)create.template;
     request.timeout = cli_duration(create.timeout_ms, &timeout);
     request.request_id = (char *)create.request_id;
     request.reuse_key = (char *)create.reuse_key;
     request.deny_internet_access = create.no_internet;
-    if (on_timeout_of(create.on_timeout, &request.on_timeout) &&
-        cli_map("metadata", &create.metadata,
-                &sandbox__v1__create_sandbox_request__metadata_entry__descriptor,
-                &request.n_metadata, &metadata) &&
-        cli_map("env", &create.envs, &sandbox__v1__create_sandbox_request__envs_entry__descriptor,
-                &request.n_envs, &envs)) {
-        struct sandbox_client *client = cli_connect(cli, cli->addresses);
-
-        request.metadata = (Sandbox__V1__CreateSandboxRequest__MetadataEntry **)metadata;
-        request.envs = (Sandbox__V1__CreateSandboxRequest__EnvsEntry **)envs;
-        if (client != NULL)
-            code = print_created(cli, client, &request);
-        sandbox_client_free(client);
-    }
-    cli_map_free(request.n_metadata, metadata);
-    cli_map_free(request.n_envs, envs);
+    request.on_timeout = (Sandbox__V1__OnTimeout)on_timeout;
+    if (cli_map("metadata", &create.metadata, &request.base, "metadata") &&
+        cli_map("env", &create.envs, &request.base, "envs"))
+        code = cli_call(cli, call_create, &request.base, print_created);
+    cli_map_free(&request.base, "metadata");
+    cli_map_free(&request.base, "envs");
     return code;
 }
 
@@ -103,63 +74,39 @@ static const struct option ls_options[] = {
     {NULL},
 };
 
-static void print_sandbox(const struct cli *cli, const Sandbox__V1__Sandbox *s)
+CLI_METHOD(list, ListSandboxes)
+
+static void print_sandboxes_heading(void)
 {
+    printf("%-28s %-8s %-20s %-20s %-20s %s\n", "ID", "STATE", "TEMPLATE", "STARTED (UTC)",
+           "ENDS (UTC)", "LABELS");
+}
+
+static bool print_sandbox(const ProtobufCMessage *item)
+{
+    const Sandbox__V1__Sandbox *s = (const Sandbox__V1__Sandbox *)item;
     char state[32], start[32], end[32];
 
-    if (cli->json) {
-        cli_print_json(&s->base);
-        return;
-    }
     printf("%-28s %-8s %-20s %-20s %-20s", s->sandbox_id,
            cli_enum(&sandbox__v1__sandbox__state__descriptor, s->state, "STATE_", state),
            s->template_, cli_time(s->start_time, start), cli_time(s->end_time, end));
     for (size_t i = 0; i < s->n_metadata; i++)
         printf(" %s=%s", s->metadata[i]->key, s->metadata[i]->value);
-    putchar('\n');
-}
-
-static int print_pages(struct cli *cli, struct sandbox_client *client,
-                       Sandbox__V1__ListSandboxesRequest *request)
-{
-    AUTO_FREE char *token = NULL;
-    struct sandbox_error err;
-
-    if (!cli->json)
-        printf("%-28s %-8s %-20s %-20s %-20s %s\n", "ID", "STATE", "TEMPLATE", "STARTED (UTC)",
-               "ENDS (UTC)", "LABELS");
-    for (;;) {
-        Sandbox__V1__ListSandboxesResponse *response;
-
-        if (!sandbox_list(client, request, &response, &err))
-            return cli_fail(cli, &err);
-        for (size_t i = 0; i < response->n_sandboxes; i++)
-            print_sandbox(cli, response->sandboxes[i]);
-        free(token);
-        token = strdup(response->next_page_token);
-        sandbox_free(response);
-        if (token == NULL || *token == '\0')
-            return 0;
-        request->page_token = token;
-    }
+    return putchar('\n') != EOF;
 }
 
 static int run_ls(struct cli *cli, int n, char **operands)
 {
+    static const struct cli_list list = {.method = call_list,
+                                         .items = "sandboxes",
+                                         .heading = print_sandboxes_heading,
+                                         .print = print_sandbox};
     Sandbox__V1__ListSandboxesRequest request = SANDBOX__V1__LIST_SANDBOXES_REQUEST__INIT;
-    ProtobufCMessage **metadata = NULL;
+    int code = EXIT_USAGE;
 
-    if (!cli_map("metadata", &ls.metadata,
-                 &sandbox__v1__list_sandboxes_request__metadata_entry__descriptor,
-                 &request.n_metadata, &metadata))
-        return EXIT_USAGE;
-    request.metadata = (Sandbox__V1__ListSandboxesRequest__MetadataEntry **)metadata;
-
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    int code = client != NULL ? print_pages(cli, client, &request) : EXIT_USAGE;
-
-    sandbox_client_free(client);
-    cli_map_free(request.n_metadata, metadata);
+    if (cli_map("metadata", &ls.metadata, &request.base, "metadata"))
+        code = cli_call_list(cli, &list, &request.base);
+    cli_map_free(&request.base, "metadata");
     return code;
 }
 
@@ -173,27 +120,15 @@ static const struct option rm_options[] = {
     {NULL},
 };
 
+CLI_METHOD(delete, DeleteSandbox)
+
 static int run_rm(struct cli *cli, int n, char **operands)
 {
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    int code = 0;
+    Sandbox__V1__DeleteSandboxRequest request = SANDBOX__V1__DELETE_SANDBOX_REQUEST__INIT;
 
-    if (client == NULL)
-        return EXIT_USAGE;
-    for (int i = 0; i < n; i++) {
-        Sandbox__V1__DeleteSandboxRequest request = SANDBOX__V1__DELETE_SANDBOX_REQUEST__INIT;
-        struct sandbox_error err;
-
-        request.sandbox_id = operands[i];
-        request.allow_missing = rm.force;
-        if (!sandbox_delete(client, &request, NULL, &err))
-            code = cli_fail(cli, &err);
-    }
-    sandbox_client_free(client);
-    return code;
+    request.allow_missing = rm.force;
+    return cli_call_each(cli, call_delete, &request.base, &request.sandbox_id, n, operands);
 }
-
-static const struct option no_options[] = {{NULL}};
 
 static bool port_of(const char *text, uint32_t *ret)
 {
@@ -204,39 +139,32 @@ static bool port_of(const char *text, uint32_t *ret)
     return *text != '\0' && *end == '\0' && port >= 1 && port <= 65535;
 }
 
+CLI_METHOD(get_url, GetSandboxUrl)
+
+static bool print_url(const ProtobufCMessage *response)
+{
+    const Sandbox__V1__GetSandboxUrlResponse *r =
+        (const Sandbox__V1__GetSandboxUrlResponse *)response;
+
+    for (size_t i = 0; i < r->n_headers; i++)
+        fprintf(stderr, "needs header %s: %s\n", r->headers[i]->key, r->headers[i]->value);
+    return printf("%s\n", r->url) > 0;
+}
+
 static int run_url(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__GetSandboxUrlRequest request = SANDBOX__V1__GET_SANDBOX_URL_REQUEST__INIT;
-    Sandbox__V1__GetSandboxUrlResponse *response;
-    struct sandbox_client *client;
-    struct sandbox_error err;
-    int code = 0;
 
     request.sandbox_id = operands[0];
     if (!port_of(operands[1], &request.port))
         return cli_usage("%s is not a port, 1 to 65535", operands[1]);
-    client = cli_connect(cli, cli->addresses);
-    if (client == NULL)
-        return EXIT_USAGE;
-    if (!sandbox_get_url(client, &request, &response, &err)) {
-        code = cli_fail(cli, &err);
-    } else if (cli->json) {
-        cli_print_json(&response->base);
-    } else {
-        printf("%s\n", response->url);
-        for (size_t i = 0; i < response->n_headers; i++)
-            fprintf(stderr, "needs header %s: %s\n", response->headers[i]->key,
-                    response->headers[i]->value);
-    }
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
+    return cli_call(cli, call_get_url, &request.base, print_url);
 }
 
 const struct verb sandbox_verbs[] = {
     {"create", "", "make a sandbox and print its id", create_options, NULL, 0, 0, run_create},
     {"ls", "", "list sandboxes, newest first", ls_options, NULL, 0, 0, run_ls},
     {"rm", "ID...", "end sandboxes and everything in them", rm_options, NULL, 1, 1000, run_rm},
-    {"url", "ID PORT", "print where a port of a sandbox answers", no_options, NULL, 2, 2, run_url},
+    {"url", "ID PORT", "print where a port of a sandbox answers", NULL, NULL, 2, 2, run_url},
     {NULL},
 };

@@ -1,11 +1,7 @@
 /* The verbs about snapshots: snapshot snapshots unsnapshot. */
-#include "client/cli/cli.h"
-
-#include "common/base/cleanup.h"
+#include "client/cli/call.h"
 
 #include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
 
 static struct {
     const char *name;
@@ -16,27 +12,23 @@ static const struct option snapshot_options[] = {
     {NULL},
 };
 
+CLI_METHOD(create_snapshot, CreateSnapshot)
+
+static bool print_made(const ProtobufCMessage *response)
+{
+    const Sandbox__V1__Snapshot *made =
+        ((const Sandbox__V1__CreateSnapshotResponse *)response)->snapshot;
+
+    return printf("%s\n", made != NULL ? made->snapshot_id : "") > 0;
+}
+
 static int run_snapshot(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__CreateSnapshotRequest request = SANDBOX__V1__CREATE_SNAPSHOT_REQUEST__INIT;
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    Sandbox__V1__CreateSnapshotResponse *response;
-    struct sandbox_error err;
-    int code = 0;
 
-    if (client == NULL)
-        return EXIT_USAGE;
     request.sandbox_id = operands[0];
     request.name = (char *)snapshot.name;
-    if (!sandbox_create_snapshot(client, &request, &response, &err))
-        code = cli_fail(cli, &err);
-    else if (cli->json)
-        cli_print_json(&response->base);
-    else
-        printf("%s\n", response->snapshot != NULL ? response->snapshot->snapshot_id : "");
-    sandbox_free(response);
-    sandbox_client_free(client);
-    return code;
+    return cli_call(cli, call_create_snapshot, &request.base, print_made);
 }
 
 static struct {
@@ -48,48 +40,26 @@ static const struct option listing_options[] = {
     {NULL},
 };
 
-static void print_one(const struct cli *cli, const Sandbox__V1__Snapshot *s)
+CLI_METHOD(list_snapshots, ListSnapshots)
+
+static bool print_snapshot(const ProtobufCMessage *item)
 {
-    if (cli->json) {
-        cli_print_json(&s->base);
-        return;
-    }
+    const Sandbox__V1__Snapshot *s = (const Sandbox__V1__Snapshot *)item;
+
     printf("%s", s->snapshot_id);
     for (size_t i = 0; i < s->n_names; i++)
         printf(" %s", s->names[i]);
-    putchar('\n');
-}
-
-static int print_all(struct cli *cli, struct sandbox_client *client)
-{
-    Sandbox__V1__ListSnapshotsRequest request = SANDBOX__V1__LIST_SNAPSHOTS_REQUEST__INIT;
-    AUTO_FREE char *token = NULL;
-    struct sandbox_error err;
-
-    request.sandbox_id = (char *)listing.sandbox_id;
-    for (;;) {
-        Sandbox__V1__ListSnapshotsResponse *response;
-
-        if (!sandbox_list_snapshots(client, &request, &response, &err))
-            return cli_fail(cli, &err);
-        for (size_t i = 0; i < response->n_snapshots; i++)
-            print_one(cli, response->snapshots[i]);
-        free(token);
-        token = strdup(response->next_page_token);
-        sandbox_free(response);
-        if (token == NULL || *token == '\0')
-            return 0;
-        request.page_token = token;
-    }
+    return putchar('\n') != EOF;
 }
 
 static int run_listing(struct cli *cli, int n, char **operands)
 {
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    int code = client != NULL ? print_all(cli, client) : EXIT_USAGE;
+    static const struct cli_list list = {
+        .method = call_list_snapshots, .items = "snapshots", .print = print_snapshot};
+    Sandbox__V1__ListSnapshotsRequest request = SANDBOX__V1__LIST_SNAPSHOTS_REQUEST__INIT;
 
-    sandbox_client_free(client);
-    return code;
+    request.sandbox_id = (char *)listing.sandbox_id;
+    return cli_call_list(cli, &list, &request.base);
 }
 
 static struct {
@@ -102,24 +72,15 @@ static const struct option removal_options[] = {
     {NULL},
 };
 
+CLI_METHOD(delete_snapshot, DeleteSnapshot)
+
 static int run_removal(struct cli *cli, int n, char **operands)
 {
-    struct sandbox_client *client = cli_connect(cli, cli->addresses);
-    int code = 0;
+    Sandbox__V1__DeleteSnapshotRequest request = SANDBOX__V1__DELETE_SNAPSHOT_REQUEST__INIT;
 
-    if (client == NULL)
-        return EXIT_USAGE;
-    for (int i = 0; i < n; i++) {
-        Sandbox__V1__DeleteSnapshotRequest request = SANDBOX__V1__DELETE_SNAPSHOT_REQUEST__INIT;
-        struct sandbox_error err;
-
-        request.snapshot_id = operands[i];
-        request.allow_missing = removal.force;
-        if (!sandbox_delete_snapshot(client, &request, NULL, &err))
-            code = cli_fail(cli, &err);
-    }
-    sandbox_client_free(client);
-    return code;
+    request.allow_missing = removal.force;
+    return cli_call_each(cli, call_delete_snapshot, &request.base, &request.snapshot_id, n,
+                         operands);
 }
 
 const struct verb snapshot_verbs[] = {

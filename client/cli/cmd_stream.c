@@ -13,7 +13,7 @@ static struct {
     int64_t timeout_ms, max_journal, idle_ms, grace_ms;
     int64_t memory, cpu_ms, files, processes, file_size;
     bool text, detach, stdin_open, kill, until_closed;
-} run = {.sandbox = "", .id = "", .cwd = "", .user = "", .overflow = ""};
+} run = {.sandbox = "", .id = "", .cwd = "", .user = ""};
 
 static const struct option run_options[] = {
     {"sandbox", 's', NULL, OPTION_STRING, &run.sandbox, "ID",
@@ -61,28 +61,6 @@ static const struct option run_options[] = {
     {NULL},
 };
 
-static bool overflow_of(const char *text, Sandbox__V1__Overflow *ret)
-{
-    static const struct {
-        const char *name;
-        Sandbox__V1__Overflow value;
-    } names[] = {
-        {"", SANDBOX__V1__OVERFLOW__OVERFLOW_UNSPECIFIED},
-        {"keep-up", SANDBOX__V1__OVERFLOW__OVERFLOW_KEEP_UP},
-        {"drop-oldest", SANDBOX__V1__OVERFLOW__OVERFLOW_DROP_OLDEST},
-        {"block", SANDBOX__V1__OVERFLOW__OVERFLOW_BLOCK},
-    };
-
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(text, names[i].name) == 0) {
-            *ret = names[i].value;
-            return true;
-        }
-    }
-    cli_usage("--overflow: %s is not keep-up, drop-oldest or block", text);
-    return false;
-}
-
 /* One word is a line for the shell; several are a program and its arguments. */
 static void set_command(Sandbox__V1__RunCommandRequest *request, Sandbox__V1__Argv *argv, int n,
                         char **words, bool is_argv)
@@ -123,6 +101,8 @@ static void set_limits(Sandbox__V1__RunCommandRequest *request, struct run_parts
 
 static bool set_options(Sandbox__V1__RunCommandRequest *request, struct run_parts *parts)
 {
+    int overflow = SANDBOX__V1__OVERFLOW__OVERFLOW_UNSPECIFIED;
+
     if (run.tty != NULL) {
         if (!cli_terminal_size("--tty", run.tty, &parts->size))
             return false;
@@ -142,7 +122,11 @@ static bool set_options(Sandbox__V1__RunCommandRequest *request, struct run_part
         request->on_disconnect = SANDBOX__V1__ON_DISCONNECT__ON_DISCONNECT_KILL;
     if (run.until_closed)
         request->until = SANDBOX__V1__UNTIL__UNTIL_CLOSED;
-    return overflow_of(run.overflow, &request->overflow);
+    if (run.overflow != NULL && !cli_enum_of("--overflow", &sandbox__v1__overflow__descriptor,
+                                             "OVERFLOW_", run.overflow, &overflow))
+        return false;
+    request->overflow = (Sandbox__V1__Overflow)overflow;
+    return true;
 }
 
 static int finish_run(const struct cli *cli, const struct output *output,
@@ -190,7 +174,6 @@ static int run_run(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__RunCommandRequest request = SANDBOX__V1__RUN_COMMAND_REQUEST__INIT;
     struct run_parts parts = {.argv = SANDBOX__V1__ARGV__INIT};
-    ProtobufCMessage **envs = NULL, **labels = NULL;
     char id[SANDBOX_ID_SIZE];
     int code = EXIT_USAGE;
 
@@ -208,13 +191,8 @@ static int run_run(struct cli *cli, int n, char **operands)
         request.command_id = id;
     }
     set_command(&request, &parts.argv, n, operands, cli->dashes);
-    if (set_options(&request, &parts) &&
-        cli_map("label", &run.labels, &sandbox__v1__run_command_request__labels_entry__descriptor,
-                &request.n_labels, &labels) &&
-        cli_map("env", &run.envs, &sandbox__v1__run_command_request__envs_entry__descriptor,
-                &request.n_envs, &envs)) {
-        request.labels = (Sandbox__V1__RunCommandRequest__LabelsEntry **)labels;
-        request.envs = (Sandbox__V1__RunCommandRequest__EnvsEntry **)envs;
+    if (set_options(&request, &parts) && cli_map("label", &run.labels, &request.base, "labels") &&
+        cli_map("env", &run.envs, &request.base, "envs")) {
         forward_block();
 
         struct sandbox_client *client = cli_connect(cli, cli->addresses);
@@ -223,8 +201,8 @@ static int run_run(struct cli *cli, int n, char **operands)
             code = follow_run(cli, client, &request);
         sandbox_client_free(client);
     }
-    cli_map_free(request.n_envs, envs);
-    cli_map_free(request.n_labels, labels);
+    cli_map_free(&request.base, "envs");
+    cli_map_free(&request.base, "labels");
     return code;
 }
 
@@ -288,18 +266,13 @@ static void set_tail(Sandbox__V1__LogsRequest *request, Sandbox__V1__Tail *tail)
 
 static bool set_streams(Sandbox__V1__LogsRequest *request, Sandbox__V1__Stream *streams)
 {
-    static const char *const names[] = {"stdout", "stderr", "terminal"};
-
     for (size_t i = 0; i < logs.streams.n; i++) {
-        int n = 0;
+        int stream;
 
-        while (n < 3 && strcmp(names[n], logs.streams.at[i]) != 0)
-            n++;
-        if (n == 3) {
-            cli_usage("--stream: %s is not stdout, stderr or terminal", logs.streams.at[i]);
+        if (!cli_enum_of("--stream", &sandbox__v1__stream__descriptor, "STREAM_",
+                         logs.streams.at[i], &stream))
             return false;
-        }
-        streams[i] = SANDBOX__V1__STREAM__STREAM_STDOUT + n;
+        streams[i] = (Sandbox__V1__Stream)stream;
     }
     request->streams = streams;
     request->n_streams = logs.streams.n;

@@ -101,7 +101,7 @@ static void join_options(struct option *to, const struct verb *verb)
 {
     size_t n = 0;
 
-    for (const struct option *o = verb->options; o->name != NULL; o++)
+    for (const struct option *o = verb->options; o != NULL && o->name != NULL; o++)
         to[n++] = *o;
     for (size_t i = 0; i < N_GLOBAL; i++) {
         to[n] = cli_global_options[i];
@@ -110,10 +110,28 @@ static void join_options(struct option *to, const struct verb *verb)
     to[n] = (struct option){NULL};
 }
 
+/* False: that was all there was to do, and *ret_code is the exit code. */
+static bool read_options(const struct program *program, int argc, char **argv, int *ret_at,
+                         int *ret_code)
+{
+    struct status st = STATUS_INIT;
+
+    switch (options_parse(program, argc, argv, ret_at, &st)) {
+    case OPTIONS_RUN:
+        return true;
+    case OPTIONS_DONE:
+        *ret_code = 0;
+        break;
+    case OPTIONS_ERROR:
+        *ret_code = cli_usage("%s", st.message);
+        break;
+    }
+    return false;
+}
+
 static int run_verb(const struct verb *verb, int argc, char **argv)
 {
     struct option options[CLI_MAX_OPTIONS];
-    struct status st = STATUS_INIT;
     AUTO_FREE char *name = xasprintf("sandboxctl %s", verb->name);
     AUTO_FREE char *usage = xasprintf("[OPTIONS] %s", verb->operands);
     struct program program = {
@@ -124,25 +142,19 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
         .more = verb->more,
         .anywhere = true,
     };
-    int at;
+    int at, code;
 
     join_options(options, verb);
     for (int i = 1; i < argc; i++)
         cli.dashes = cli.dashes || strcmp(argv[i], "--") == 0;
-    switch (options_parse(&program, argc, argv, &at, &st)) {
-    case OPTIONS_DONE:
-        return 0;
-    case OPTIONS_ERROR:
-        return cli_usage("%s", st.message);
-    case OPTIONS_RUN:
-        break;
-    }
+    if (!read_options(&program, argc, argv, &at, &code))
+        return code;
     if (!understand_output())
         return EXIT_USAGE;
     if (argc - at < verb->min_operands || argc - at > verb->max_operands)
         return cli_usage("usage: sandboxctl %s %s", verb->name, verb->operands);
 
-    int code = verb->run(&cli, argc - at, argv + at);
+    code = verb->run(&cli, argc - at, argv + at);
 
     if (fflush(stdout) != 0 && code == 0)
         code = cli_say(EXIT_LOCAL, "cannot write the output: %s", strerror(errno));
@@ -152,7 +164,6 @@ static int run_verb(const struct verb *verb, int argc, char **argv)
 int cli_main(int argc, char **argv)
 {
     AUTO(buf_deinit) struct buf help = BUF_INIT(1 << 16);
-    struct status st = STATUS_INIT;
     struct program program = {
         .name = "sandboxctl",
         .summary = "Isolated sandboxes from the command line: make them, fill them, run commands "
@@ -163,16 +174,10 @@ int cli_main(int argc, char **argv)
         .manual = "1",
         .print_page = options_page,
     };
-    int at;
+    int at, code;
 
-    switch (options_parse(&program, argc, argv, &at, &st)) {
-    case OPTIONS_DONE:
-        return 0;
-    case OPTIONS_ERROR:
-        return cli_usage("%s", st.message);
-    case OPTIONS_RUN:
-        break;
-    }
+    if (!read_options(&program, argc, argv, &at, &code))
+        return code;
     if (at == argc) {
         options_print_help(&program, stderr);
         return EXIT_USAGE;

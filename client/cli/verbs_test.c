@@ -32,7 +32,7 @@ static void test_no_option_hides_another(void **state)
         for (const struct verb *v = cli_families[i]; v->name != NULL; v++) {
             size_t n = 0;
 
-            for (const struct option *o = v->options; o->name != NULL; o++, n++) {
+            for (const struct option *o = v->options; o != NULL && o->name != NULL; o++, n++) {
                 check_option(v, o, v->options);
                 check_option(v, o, cli_global_options);
             }
@@ -49,19 +49,16 @@ static void test_maps_are_made_of_pairs(void **state)
     const ProtobufCMessageDescriptor *type =
         &sandbox__v1__run_command_request__envs_entry__descriptor;
     struct option_strings from = {.at = {"A=1", "B=x=y", "C="}, .n = 3};
-    Sandbox__V1__RunCommandRequest__EnvsEntry *entry;
-    ProtobufCMessage **entries = NULL;
-    size_t n = 0;
+    Sandbox__V1__RunCommandRequest request = SANDBOX__V1__RUN_COMMAND_REQUEST__INIT;
 
-    assert_true(cli_map("env", &from, type, &n, &entries));
-    assert_int_equal(n, 3);
-    entry = (Sandbox__V1__RunCommandRequest__EnvsEntry *)entries[1];
-    assert_ptr_equal(entry->base.descriptor, type);
-    assert_string_equal(entry->key, "B");
-    assert_string_equal(entry->value, "x=y");
-    entry = (Sandbox__V1__RunCommandRequest__EnvsEntry *)entries[2];
-    assert_string_equal(entry->value, "");
-    cli_map_free(n, entries);
+    assert_true(cli_map("env", &from, &request.base, "envs"));
+    assert_int_equal(request.n_envs, 3);
+    assert_ptr_equal(request.envs[1]->base.descriptor, type);
+    assert_string_equal(request.envs[1]->key, "B");
+    assert_string_equal(request.envs[1]->value, "x=y");
+    assert_string_equal(request.envs[2]->value, "");
+    cli_map_free(&request.base, "envs");
+    assert_int_equal(request.n_envs, 0);
 }
 
 static void test_times_and_durations(void **state)
@@ -89,6 +86,18 @@ static void test_enums_are_short(void **state)
     assert_string_equal(cli_enum(states, 1, "STATE_", room), "running");
     assert_string_equal(cli_enum(states, 1, "", room), "state_running");
     assert_string_equal(cli_enum(states, 77, "STATE_", room), "77");
+}
+
+static void test_enums_are_found_by_their_names(void **state)
+{
+    const ProtobufCEnumDescriptor *type = &sandbox__v1__overflow__descriptor;
+    int value = 0;
+
+    assert_true(cli_enum_of("--overflow", type, "OVERFLOW_", "drop-oldest", &value));
+    assert_int_equal(value, SANDBOX__V1__OVERFLOW__OVERFLOW_DROP_OLDEST);
+    assert_false(cli_enum_of("--overflow", type, "OVERFLOW_", "unspecified", &value));
+    assert_false(cli_enum_of("--overflow", type, "OVERFLOW_", "", &value));
+    assert_int_equal(value, SANDBOX__V1__OVERFLOW__OVERFLOW_DROP_OLDEST);
 }
 
 /* A reason that a later version may add has an exit code too. */
@@ -121,6 +130,7 @@ int main(void)
         cmocka_unit_test(test_maps_are_made_of_pairs),
         cmocka_unit_test(test_times_and_durations),
         cmocka_unit_test(test_enums_are_short),
+        cmocka_unit_test(test_enums_are_found_by_their_names),
         cmocka_unit_test(test_exit_codes),
     };
 

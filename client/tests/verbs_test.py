@@ -299,6 +299,19 @@ def test_bad_usage_is_told_and_nothing_is_called(pods, sandboxctl, args):
     assert pods[0].calls == [] and pods[1].calls == []
 
 
+@pytest.mark.parametrize("args", [
+    ["ls"], ["url", "box", "80"], ["keep", "box"], ["-o", "json", "keep", "box"],
+    ["-o", "json", "ls"], ["read", "box", "x"], ["-o", "json", "read", "box", "x"]],
+    ids=" ".join)
+def test_output_that_cannot_be_written_is_told(sandboxctl, args):
+    sandboxctl("create")
+    sandboxctl("write", "box", "-", "x", input="content")
+    with open("/dev/full", "w") as full, sandboxctl.start(*args, stdout=full) as running:
+        _, err = running.communicate(timeout=60)
+    assert running.returncode == 1
+    assert "cannot write" in err and "No space left" in err
+
+
 def test_help_and_version(sandboxctl):
     done = sandboxctl("--help")
     assert done.returncode == 0

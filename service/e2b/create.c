@@ -2,10 +2,13 @@
  * e2b_create. Without request_id and reuse_key: create, then read what was made.
  *
  * With one of them, one sandbox whatever is retried and whoever asks at the same time: look for it;
- * if there is none create; then look twice, a moment apart, for others that did the same meanwhile.
- * All of them see the same list and agree that the oldest stays; each deletes only its own.
+ * if there is none create. Whoever found or made a young one looks twice, a moment apart, for
+ * others that were made meanwhile: E2B stamps a sandbox with its time of start when it is ready and
+ * lists it right after, so by the second look all have seen the oldest, and agree that it stays.
+ * Each deletes only its own.
  *
- * An attempt whose outcome is not known is hunted (hunt.c).
+ * An attempt whose outcome is not known is hunted (hunt.c), and so is one of which it could not be
+ * found out whether it stays.
  */
 #include "service/e2b/create.h"
 
@@ -21,7 +24,9 @@
 
 enum {
     CREATE_TIMEOUT_MS = 75000, /* E2B itself gives up after 70 s */
-    SETTLE_MS = 250,
+    SETTLE_LOOKS = 2,
+    SETTLE_PATIENCE = 3, /* looks that may fail, each after twice the wait */
+    YOUNG_S = 60,        /* far longer than settling takes: clocks differ */
     LOOK_LIMIT = 100,
 };
 
@@ -39,7 +44,8 @@ struct create {
     bool forbidden; /* the template is not the caller's to use */
     bool in_doubt;  /* a POST is on its way */
     bool looking_for_reuse;
-    int settle_looks;
+    bool found_before; /* a young one, by the look before */
+    int settle_looks, settle_failures;
     struct e2b_sandbox made;
 };
 
@@ -168,6 +174,20 @@ static void run_settle(struct loop_timer *timer)
     look_settled(container_of(timer, struct create, timer));
 }
 
+static void look_later(struct create *c, void (*run)(struct loop_timer *timer), int64_t wait_ms)
+{
+    c->timer.run = run;
+    loop_timer_start(c->request.loop, &c->timer, clock_monotonic_ns() + wait_ms * NS_PER_MS);
+}
+
+/* Whether it stays is not known, so nobody may be told of it. The caller's next try finds the one
+ * that does. */
+static void give_up_settling(struct create *c, const struct status *st)
+{
+    hunt_start(&c->request, c->nonce, meeting_key(c), meeting_value(c));
+    finish(c, st);
+}
+
 static void done_settled(struct exchange *x)
 {
     struct create *c = create_of(x);
@@ -176,8 +196,16 @@ static void done_settled(struct exchange *x)
     struct e2b_sandbox *winner;
 
     if (v.st.code != CODE_OK || !create_read_list(x, &list, &v)) {
-        /* It is made, and a retry would find it: better than an error. */
-        succeed(c, &c->made, false);
+        if (++c->settle_failures > SETTLE_PATIENCE)
+            give_up_settling(c, &v.st);
+        else
+            look_later(c, run_settle, CREATE_SETTLE_MS << c->settle_failures);
+        return;
+    }
+    /* Not even who is older is told by the first look: that one may have to give way itself. */
+    if (++c->settle_looks < SETTLE_LOOKS) {
+        e2b_list_deinit(&list);
+        look_later(c, run_settle, CREATE_SETTLE_MS);
         return;
     }
     winner = create_winner(&list);
@@ -191,12 +219,7 @@ static void done_settled(struct exchange *x)
         return;
     }
     e2b_list_deinit(&list);
-    if (++c->settle_looks == 2) {
-        succeed(c, &c->made, false);
-        return;
-    }
-    c->timer.run = run_settle;
-    loop_timer_start(c->request.loop, &c->timer, clock_monotonic_ns() + SETTLE_MS * NS_PER_MS);
+    succeed(c, &c->made, false);
 }
 
 static void look_settled(struct create *c)
@@ -382,6 +405,36 @@ static void post(struct create *c)
 
 static void look_for(struct create *c, bool reuse);
 
+static void run_look_again(struct loop_timer *timer)
+{
+    struct create *c = container_of(timer, struct create, timer);
+
+    look_for(c, c->looking_for_reuse);
+}
+
+/* Its maker may still give it up for an older one that is not listed yet. */
+static bool is_young(const struct e2b_sandbox *s)
+{
+    return clock_wall_ns() - s->start_ns < YOUNG_S * NS_PER_S;
+}
+
+static void take_found(struct create *c, struct e2b_list *l)
+{
+    struct e2b_sandbox *winner = create_winner(l);
+    struct e2b_sandbox found;
+
+    if (is_young(winner) && !c->found_before) {
+        c->found_before = true;
+        e2b_list_deinit(l);
+        look_later(c, run_look_again, CREATE_SETTLE_MS);
+        return;
+    }
+    found = *winner;
+    *winner = (struct e2b_sandbox){0};
+    e2b_list_deinit(l);
+    succeed(c, &found, true);
+}
+
 static void done_first(struct exchange *x)
 {
     struct create *c = create_of(x);
@@ -393,14 +446,10 @@ static void done_first(struct exchange *x)
         return;
     }
     if (list.n_items > 0) {
-        struct e2b_sandbox *winner = create_winner(&list);
-        struct e2b_sandbox found = *winner;
-
-        *winner = (struct e2b_sandbox){0};
-        e2b_list_deinit(&list);
-        succeed(c, &found, true);
+        take_found(c, &list);
         return;
     }
+    c->found_before = false;
     e2b_list_deinit(&list);
     if (!c->looking_for_reuse && c->args->reuse_key != NULL)
         look_for(c, true);

@@ -8,6 +8,10 @@
 #define CREATE_REUSE_KEY "sandboxd.reuse_key"
 #define CREATE_ATTEMPT "sandboxd.attempt"
 
+/* Between two looks at who else made the same sandbox: longer than E2B takes to list what it has
+ * stamped, and than its clocks differ. */
+enum { CREATE_SETTLE_MS = 250 };
+
 /* Makes x the exchange that lists the sandboxes with one label, oldest first; the caller starts it.
  */
 void create_list_by_label(struct exchange *x, struct request *r, const char *key,
@@ -25,5 +29,5 @@ struct e2b_sandbox *create_winner(const struct e2b_list *l);
  */
 void hunt_start(const struct request *like, const char *nonce, const char *key, const char *value);
 
-/* Deletes a sandbox and waits for nothing. */
+/* Deletes a sandbox, however long E2B refuses to, and waits for nothing. */
 void hunt_delete(const struct request *like, const char *sandbox_id);

@@ -22,6 +22,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -556,6 +557,29 @@ static void test_lost_create_is_not_repeated_but_hunted(void **state)
     "{\"sandboxID\":\"" id "\",\"templateID\":\"base\",\"startedAt\":\"2026-01-02T03:04:" time     \
     "Z\",\"endAt\":\"2026-01-02T04:04:05Z\",\"state\":\"running\"}"
 
+/* Two sandboxes that just started, the older one second; or only the first of them. */
+static void reply_young(struct fake_call *c, bool both)
+{
+    char now[32], before[32], list[512];
+    time_t t = time(NULL);
+    struct tm tm;
+
+    strftime(now, sizeof now, "%FT%TZ", gmtime_r(&t, &tm));
+    t--;
+    strftime(before, sizeof before, "%FT%TZ", gmtime_r(&t, &tm));
+    snprintf(list, sizeof list,
+             "[{\"sandboxID\":\"inew\",\"templateID\":\"base\",\"startedAt\":\"%s\",\"endAt\":"
+             "\"%s\",\"state\":\"running\"}",
+             now, now);
+    if (both)
+        snprintf(list + strlen(list), sizeof list - strlen(list),
+                 ",{\"sandboxID\":\"iold\",\"templateID\":\"base\",\"startedAt\":\"%s\",\"endAt\":"
+                 "\"%s\",\"state\":\"running\"}",
+                 before, now);
+    strcat(list, "]");
+    fake_reply(c, 200, "", list);
+}
+
 static void serve_keyed(struct fake_call *c, void *arg)
 {
     struct bench *b = arg;
@@ -568,14 +592,18 @@ static void serve_keyed(struct fake_call *c, void *arg)
         else
             fake_reply(c, 201, "", "{\"sandboxID\":\"imine\",\"templateID\":\"base\"}");
     } else if (fake_is(c, "DELETE", "/sandboxes/imine")) {
-        fake_reply(c, 204, "", "");
-        atomic_fetch_add(&b->n[DELETES], 1);
+        if (atomic_fetch_add(&b->n[DELETES], 1) < 3 && strcmp(b->mode, "raced, refused") == 0)
+            fake_reply(c, 500, "", "{\"code\":500,\"message\":\"oops\"}");
+        else
+            fake_reply(c, 204, "", "");
     } else if (fake_is(c, "GET", "/v2/sandboxes")) {
         int nth = atomic_fetch_add(&b->n[LISTS], 1);
 
         if (strcmp(b->mode, "there") == 0)
             fake_reply(c, 200, "", "[" LISTED("inew", "09") "," LISTED("iold", "01") "]");
-        else if (strcmp(b->mode, "raced") == 0 && nth == 2)
+        else if (strcmp(b->mode, "there, young") == 0)
+            reply_young(c, nth > 0);
+        else if (strncmp(b->mode, "raced", 5) == 0 && nth >= 2)
             fake_reply(c, 200, "", "[" LISTED("iother", "04") "," LISTED("imine", "05") "]");
         else if (strcmp(b->mode, "lost") == 0 && nth >= 1)
             fake_reply(c, 200, "", "[" LISTED("ilost", "05") "]");
@@ -595,10 +623,12 @@ static void test_create_once(void **state)
         bool reused;
         int posts, deletes;
     } cases[] = {
-        {"there", "iold", true, 0, 0},   /* found: nothing is made */
-        {"alone", "imine", false, 1, 0}, /* made; a younger one gives way by itself */
-        {"raced", "iother", true, 1, 1}, /* made, but an older one showed up */
-        {"lost", "ilost", true, 1, 0},   /* the answer was lost: the second look finds it */
+        {"there", "iold", true, 0, 0},        /* found: nothing is made */
+        {"alone", "imine", false, 1, 0},      /* made; a younger one gives way by itself */
+        {"raced", "iother", true, 1, 1},      /* made, but an older one showed up */
+        {"lost", "ilost", true, 1, 0},        /* the answer was lost: the second look finds it */
+        {"there, young", "iold", true, 0, 0}, /* found, and an older one is listed a moment later */
+        {"raced, refused", "iother", true, 1, 4}, /* it is deleted although E2B does not want to */
     };
 
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -620,6 +650,60 @@ static void test_create_once(void **state)
         assert_int_equal(atomic_load(&b.n[POSTS]), cases[i].posts);
         wait_until(&b.n[DELETES], cases[i].deletes);
         e2b_sandbox_deinit(&s);
+        bench_close(&b);
+    }
+}
+
+/* Once it is made, lists fail for a long time; then there is an older one, or there is none. */
+static void serve_unsettled(struct fake_call *c, void *arg)
+{
+    struct bench *b = arg;
+
+    if (fake_is(c, "POST", "/sandboxes")) {
+        atomic_fetch_add(&b->n[POSTS], 1);
+        fake_reply(c, 201, "", "{\"sandboxID\":\"imine\",\"templateID\":\"base\"}");
+    } else if (fake_is(c, "DELETE", "/sandboxes/imine")) {
+        atomic_fetch_add(&b->n[DELETES], 1);
+        fake_reply(c, 204, "", "");
+    } else if (!fake_is(c, "GET", "/v2/sandboxes")) {
+        fake_reply(c, 200, "", LISTED("imine", "05"));
+    } else if (strstr(c->path, "sandboxd.attempt") != NULL) {
+        fake_reply(c, 200, "", "[" LISTED("imine", "05") "]");
+    } else if (atomic_load(&b->n[POSTS]) == 0) {
+        fake_reply(c, 200, "", "[]");
+    } else if (atomic_load(&b->n[GETS]) == 0) {
+        fake_reply(c, 503, "", "{\"code\":503,\"message\":\"busy\"}");
+    } else {
+        atomic_fetch_add(&b->n[LISTS], 1);
+        fake_reply(c, 200, "",
+                   strcmp(b->mode, "alone") == 0
+                       ? "[" LISTED("imine", "05") "]"
+                       : "[" LISTED("iother", "04") "," LISTED("imine", "05") "]");
+    }
+}
+
+/* Nobody is told of a sandbox that may have to give way; it is hunted like one that was lost. */
+static void test_what_cannot_be_settled_is_not_given(void **state)
+{
+    static const char *const modes[] = {"alone", "raced"};
+
+    for (int i = 0; i < 2; i++) {
+        struct bench b = {.mode = modes[i]};
+        struct waiter w = WAITER;
+        struct e2b_create_args args = {.timeout_s = 1, .request_id = "r1"};
+        struct e2b_sandbox s = {0};
+        bool reused;
+
+        bench_open(&b, serve_unsettled);
+        e2b_create(b.e2b, &w.op, &args, &s, &reused);
+        check(wait_for(&w), CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE));
+        atomic_store(&b.n[GETS], 1);
+        if (i == 0)
+            wait_until(&b.n[LISTS], 2);
+        else
+            wait_until(&b.n[DELETES], 1);
+        assert_int_equal(atomic_load(&b.n[DELETES]), i);
+        assert_int_equal(atomic_load(&b.n[POSTS]), 1);
         bench_close(&b);
     }
 }
@@ -1415,6 +1499,7 @@ int main(void)
         cmocka_unit_test(test_create_failures),
         cmocka_unit_test(test_lost_create_is_not_repeated_but_hunted),
         cmocka_unit_test(test_create_once),
+        cmocka_unit_test(test_what_cannot_be_settled_is_not_given),
         cmocka_unit_test(test_verb_installs_once),
         cmocka_unit_test(test_an_answer_cut_in_two_is_asked_for_again),
         cmocka_unit_test(test_verb_where_the_disk_is_full),

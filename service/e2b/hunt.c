@@ -13,9 +13,10 @@
 #include <string.h>
 
 enum {
-    HUNT_MS = 80000,      /* E2B may take 70 s to finish */
-    HUNT_FIRST_MS = 1000, /* between looks; doubled each time */
-    DELETE_MS = 30000,
+    HUNT_MS = 85000,        /* E2B may take 70 s to finish */
+    HUNT_FIRST_MS = 1000,   /* between looks; doubled each time… */
+    HUNT_LONGEST_MS = 8000, /* …up to this: what is left lives no longer unnoticed */
+    DELETE_MS = 30000,      /* one attempt */
 };
 
 struct hunt {
@@ -26,9 +27,12 @@ struct hunt {
     char nonce[33];
     char *key, *value; /* owned; NULL: none */
     char *found;       /* owned; the sandbox's id */
+    bool won_before;   /* it was the one that stays, by the look before */
 };
 
 static void look(struct hunt *h);
+static void look_for_winner(struct hunt *h);
+static void delete_found(struct hunt *h);
 
 static void destroy(struct request *r)
 {
@@ -53,9 +57,29 @@ static bool aborted(struct request *r, const struct status *st)
     return true;
 }
 
+/* --- deleting it --- */
+
+static void run_delete(struct loop_timer *timer)
+{
+    delete_found(container_of(timer, struct hunt, timer));
+}
+
+static void wait_for(struct hunt *h, void (*run)(struct loop_timer *timer))
+{
+    h->timer.run = run;
+    loop_timer_start(h->request.loop, &h->timer, clock_monotonic_ns() + h->wait_ms * NS_PER_MS);
+    if (h->wait_ms < HUNT_LONGEST_MS)
+        h->wait_ms *= 2;
+}
+
 static void done_delete(struct exchange *x)
 {
-    finish(container_of(x, struct hunt, exchange), &x->verdict.st);
+    struct hunt *h = container_of(x, struct hunt, exchange);
+
+    if (x->verdict.st.code == CODE_OK || x->verdict.st.code == CODE_NOT_FOUND)
+        finish(h, &STATUS_INIT);
+    else
+        wait_for(h, run_delete);
 }
 
 static void delete_found(struct hunt *h)
@@ -73,18 +97,25 @@ static void delete_found(struct hunt *h)
     exchange_start(&h->exchange);
 }
 
-static void run_timer(struct loop_timer *timer)
+/* --- finding it --- */
+
+static void run_look(struct loop_timer *timer)
 {
     look(container_of(timer, struct hunt, timer));
 }
 
 static void look_again(struct hunt *h)
 {
-    loop_timer_start(h->request.loop, &h->timer, clock_monotonic_ns() + h->wait_ms * NS_PER_MS);
-    h->wait_ms *= 2;
+    h->won_before = false;
+    wait_for(h, run_look);
 }
 
-/* Found it. Is it the one that others were given, or will be? */
+static void run_look_for_winner(struct loop_timer *timer)
+{
+    look_for_winner(container_of(timer, struct hunt, timer));
+}
+
+/* Found it. Is it the one that others were given, or will be? As create.c: by two looks. */
 static void done_winner(struct exchange *x)
 {
     struct hunt *h = container_of(x, struct hunt, exchange);
@@ -100,10 +131,23 @@ static void done_winner(struct exchange *x)
     winner = create_winner(&list);
     ours = winner == NULL || strcmp(winner->id, h->found) == 0;
     e2b_list_deinit(&list);
-    if (ours)
-        finish(h, &STATUS_INIT);
-    else
+    if (!ours) {
         delete_found(h);
+    } else if (h->won_before) {
+        finish(h, &STATUS_INIT);
+    } else {
+        h->won_before = true;
+        h->timer.run = run_look_for_winner;
+        loop_timer_start(h->request.loop, &h->timer,
+                         clock_monotonic_ns() + CREATE_SETTLE_MS * NS_PER_MS);
+    }
+}
+
+static void look_for_winner(struct hunt *h)
+{
+    create_list_by_label(&h->exchange, &h->request, h->key, h->value);
+    h->exchange.done = done_winner;
+    exchange_start(&h->exchange);
 }
 
 static void done_look(struct exchange *x)
@@ -120,13 +164,10 @@ static void done_look(struct exchange *x)
     free(h->found);
     h->found = TAKE(list.items[0].id);
     e2b_list_deinit(&list);
-    if (h->key == NULL) {
+    if (h->key == NULL)
         delete_found(h);
-        return;
-    }
-    create_list_by_label(x, &h->request, h->key, h->value);
-    x->done = done_winner;
-    exchange_start(x);
+    else
+        look_for_winner(h);
 }
 
 static void look(struct hunt *h)
@@ -150,7 +191,6 @@ static struct hunt *new_hunt(void)
 {
     struct hunt *h = xcalloc(1, sizeof *h);
 
-    h->timer.run = run_timer;
     h->wait_ms = HUNT_FIRST_MS;
     h->request.start = start_hunt;
     h->request.aborted = aborted;
@@ -175,5 +215,5 @@ void hunt_delete(const struct request *like, const char *sandbox_id)
     struct hunt *h = new_hunt();
 
     h->found = xstrdup(sandbox_id);
-    request_detach(&h->request, like, DELETE_MS);
+    request_detach(&h->request, like, HUNT_MS);
 }

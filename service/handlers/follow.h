@@ -1,4 +1,4 @@
-/* RunCommand and Logs: one durable stream. See follow.c. */
+/* RunCommand and Logs: one durable stream. See follow.c and follow_start.c. */
 #pragma once
 
 #include "service/rpc/call.h"

@@ -35,7 +35,7 @@ static int64_t backoff_ms(int failures)
         step = (int64_t)BACKOFF_FIRST_MS << (failures - 2);
     if (step > BACKOFF_MAX_MS)
         step = BACKOFF_MAX_MS;
-    return step / 2 + random() % (step / 2 + 1);
+    return step / 2 + arc4random_uniform((uint32_t)(step / 2) + 1);
 }
 
 static bool should_give_up(const struct follow *f)

@@ -56,8 +56,8 @@
  *   list [--after=TOKEN] [--limit=N] [--in-state=NAME]… [--label=KEY=VALUE]…
  *                           prints one such frame per command, oldest first. The order is by start
  *                           time, then id; TOKEN is "<start time ns>:<id>" of the last one seen;
- *                           args and env_names are cut after 4096 bytes each, so that a page is
- *                           small. NAME: starting, running, exited, closed
+ *                           args and env_names are cut after RECORDER_LIST_ROOM bytes each, so that
+ *                           a page is small. NAME: starting, running, exited, closed
  *   prune [--max-commands=N] [--max-bytes=N] [--max-age-ms=N] [--set]
  *                           removes the output of closed commands, oldest first, until it is within
  *                           what is given, or else was set; prints how many, a space, how many
@@ -115,6 +115,9 @@ enum recorder_exit {
     RECORDER_BAD_OFFSET = 31,   /* beyond the file's end */
     /* 126 and 127 are the shell's: the recorder is not installed, or cannot run. */
 };
+
+/* What `list` shows of args and of env_names, each; in bytes. */
+enum { RECORDER_LIST_ROOM = 4096 };
 
 /*
  * What stands between a follower's frames, each a protobuf field of its own, so that the bytes stay

@@ -8,6 +8,7 @@
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 #include "common/journal/pb.h"
+#include "common/journal/verbs.h"
 #include "runtime/recorder/control.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/files.h"
@@ -207,8 +208,6 @@ bool show_command(const struct state *s, const char *id, struct buf *to, struct 
 
 /* --- lists --- */
 
-enum { LIST_ROOM = 4096 }; /* of args and of env_names, each */
-
 struct entry {
     int64_t start_ns;
     char id[ID_MAX + 1];
@@ -309,7 +308,7 @@ bool show_list(const struct state *s, const char *after, size_t limit,
             continue; /* damaged: `show` says how */
         if (!is_in_state(&v, filter))
             continue;
-        if (!add_view(&v, LIST_ROOM, &frame, st))
+        if (!add_view(&v, RECORDER_LIST_ROOM, &frame, st))
             return false;
         if (!write_all(STDOUT_FILENO, buf_data(&frame), buf_len(&frame)))
             return fault_errno(st, "the list cannot be written");

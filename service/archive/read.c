@@ -16,7 +16,6 @@
 #include <string.h>
 
 enum { WRITE_SIZE = 48 * 1024, MADE_MAX = WRITE_SIZE + 2 * VIEW_ROOM };
-enum { LIST_ROOM = 4096 /* as the recorder has it */ };
 
 bool read_nothing(const char *sandbox_id, struct status *st)
 {
@@ -248,7 +247,7 @@ static bool is_listed(const Sandbox__V1__Command *c, const struct archive_list_a
 /* In a list, long lists of strings are cut, so that a page is small. */
 static void cut_strings(char **list, size_t *n)
 {
-    size_t room = LIST_ROOM, kept = 0;
+    size_t room = RECORDER_LIST_ROOM, kept = 0;
 
     while (kept < *n && room > 0) {
         size_t len = strlen(list[kept]), fits = utf8_fitting(list[kept], room);

@@ -20,45 +20,43 @@ struct meaning {
     enum recorder_exit exit_code;
     enum code code;
     int reason;
-    const char *field;    /* at fault; "" when none is */
     const char *fallback; /* when the recorder gave no sentence */
+    const char *field;    /* at fault; NULL when none is */
 };
 
 #define REASON(name) SANDBOX__V1__ERROR_REASON__ERROR_REASON_##name
 
 static const struct meaning meanings[] = {
-    {RECORDER_FILE_NOT_FOUND, CODE_NOT_FOUND, REASON(FILE_NOT_FOUND), "", "there is no such file"},
-    {RECORDER_NOT_A_FILE, CODE_FAILED_PRECONDITION, REASON(NOT_A_FILE), "", "it is not a file"},
-    {RECORDER_NOT_A_DIRECTORY, CODE_FAILED_PRECONDITION, REASON(NOT_A_DIRECTORY), "",
+    {RECORDER_FILE_NOT_FOUND, CODE_NOT_FOUND, REASON(FILE_NOT_FOUND), "there is no such file"},
+    {RECORDER_NOT_A_FILE, CODE_FAILED_PRECONDITION, REASON(NOT_A_FILE), "it is not a file"},
+    {RECORDER_NOT_A_DIRECTORY, CODE_FAILED_PRECONDITION, REASON(NOT_A_DIRECTORY),
      "it is not a directory"},
-    {RECORDER_FILE_EXISTS, CODE_ALREADY_EXISTS, REASON(FILE_EXISTS), "", "it exists"},
-    {RECORDER_NOT_EMPTY, CODE_FAILED_PRECONDITION, REASON(DIRECTORY_NOT_EMPTY), "",
+    {RECORDER_FILE_EXISTS, CODE_ALREADY_EXISTS, REASON(FILE_EXISTS), "it exists"},
+    {RECORDER_NOT_EMPTY, CODE_FAILED_PRECONDITION, REASON(DIRECTORY_NOT_EMPTY),
      "the directory is not empty"},
-    {RECORDER_FORBIDDEN, CODE_PERMISSION_DENIED, REASON(PERMISSION_DENIED), "",
+    {RECORDER_FORBIDDEN, CODE_PERMISSION_DENIED, REASON(PERMISSION_DENIED),
      "the system does not allow it"},
-    {RECORDER_NO_USER, CODE_INVALID_ARGUMENT, REASON(USER_NOT_FOUND), "user",
-     "the sandbox has no such user"},
-    {RECORDER_BAD_PATH, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD), "path",
-     "no such path can be"},
-    {RECORDER_BAD_TOKEN, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD), "page_token",
-     "page_token is not one that this method returned"},
-    {RECORDER_TOO_LARGE, CODE_FAILED_PRECONDITION, REASON(FILE_TOO_LARGE), "", "it is too large"},
-    {RECORDER_FILE_CHANGED, CODE_FAILED_PRECONDITION, REASON(FILE_CHANGED), "",
+    {RECORDER_NO_USER, CODE_INVALID_ARGUMENT, REASON(USER_NOT_FOUND),
+     "the sandbox has no such user", "user"},
+    {RECORDER_BAD_PATH, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD), "no such path can be",
+     "path"},
+    {RECORDER_BAD_TOKEN, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD),
+     "page_token is not one that this method returned", "page_token"},
+    {RECORDER_TOO_LARGE, CODE_FAILED_PRECONDITION, REASON(FILE_TOO_LARGE), "it is too large"},
+    {RECORDER_FILE_CHANGED, CODE_FAILED_PRECONDITION, REASON(FILE_CHANGED),
      "the file is not the one that the precondition names"},
-    {RECORDER_UPLOAD_GAP, CODE_OUT_OF_RANGE, REASON(UPLOAD_GAP), "", "bytes are missing"},
-    {RECORDER_DIGEST, CODE_DATA_LOSS, REASON(DIGEST_MISMATCH), "",
+    {RECORDER_UPLOAD_GAP, CODE_OUT_OF_RANGE, REASON(UPLOAD_GAP), "bytes are missing"},
+    {RECORDER_DIGEST, CODE_DATA_LOSS, REASON(DIGEST_MISMATCH),
      "what came is not what the digest says"},
-    {RECORDER_BAD_OFFSET, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD), "offset",
-     "the offset is beyond the file's end"},
-    {RECORDER_OTHER_DEVICE, CODE_UNIMPLEMENTED, REASON(UNSUPPORTED), "",
-     "it is on another filesystem"},
-    {RECORDER_NO_SPACE, CODE_RESOURCE_EXHAUSTED, REASON(DISK_FULL), "",
-     "the sandbox's disk is full"},
-    {RECORDER_BAD_SPEC, CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE), "",
+    {RECORDER_BAD_OFFSET, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD),
+     "the offset is beyond the file's end", "offset"},
+    {RECORDER_OTHER_DEVICE, CODE_UNIMPLEMENTED, REASON(UNSUPPORTED), "it is on another filesystem"},
+    {RECORDER_NO_SPACE, CODE_RESOURCE_EXHAUSTED, REASON(DISK_FULL), "the sandbox's disk is full"},
+    {RECORDER_BAD_SPEC, CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE),
      "the request did not reach the sandbox"},
-    {RECORDER_USAGE, CODE_INTERNAL, REASON(INTERNAL), "",
+    {RECORDER_USAGE, CODE_INTERNAL, REASON(INTERNAL),
      "the recorder does not know what it is asked"},
-    {RECORDER_INTERNAL, CODE_INTERNAL, REASON(INTERNAL), "", "the recorder failed"},
+    {RECORDER_INTERNAL, CODE_INTERNAL, REASON(INTERNAL), "the recorder failed"},
 };
 
 void file_result(int exit_code, const char *says, struct status *ret)
@@ -69,7 +67,8 @@ void file_result(int exit_code, const char *says, struct status *ret)
         if (exit_code != (int)m->exit_code)
             continue;
         status_set(ret, m->code, m->reason, "%s", says[0] != '\0' ? says : m->fallback);
-        snprintf(ret->field, sizeof(ret->field), "%s", m->field);
+        if (m->field != NULL)
+            snprintf(ret->field, sizeof(ret->field), "%s", m->field);
         return;
     }
     status_set(ret, CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE),

@@ -58,3 +58,10 @@ char *xasprintf(const char *fmt, ...)
     va_end(args);
     return s;
 }
+
+void free_strings(char **list, size_t n)
+{
+    for (size_t i = 0; list != NULL && i < n; i++)
+        free(list[i]);
+    free(list);
+}

@@ -13,3 +13,6 @@ char *xstrdup(const char *s);
 char *xstrndup(const char *s, size_t n);
 void *xmemdup(const void *p, size_t n);
 char *xasprintf(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Frees n strings and the list that holds them; NULL is fine. */
+void free_strings(char **list, size_t n);

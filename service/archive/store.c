@@ -36,9 +36,7 @@ void store_names_sort(struct store_names *l)
 
 void store_names_deinit(struct store_names *l)
 {
-    for (size_t i = 0; i < l->n; i++)
-        free(l->at[i]);
-    free(l->at);
+    free_strings(l->at, l->n);
     *l = (struct store_names){0};
 }
 

@@ -85,6 +85,8 @@ struct e2b_network {
     bool deny_internet; /* all of it */
 };
 
+void e2b_network_deinit(struct e2b_network *network);
+
 /* What is known of a sandbox. Strings are owned; e2b_sandbox_deinit frees them. Keys of metadata
  * that are sandboxd's own are included: the handler hides them. */
 struct e2b_sandbox {

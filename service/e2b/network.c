@@ -3,8 +3,6 @@
 
 #include "common/base/mem.h"
 
-#include <stdlib.h>
-
 enum { RULES_MAX = 1000, RULE_MAX = 512 };
 
 static void add_rules(struct json_object *o, const char *key, char *const *rules, size_t n)
@@ -84,16 +82,9 @@ bool network_from_detail(struct json_object *o, struct e2b_network *ret)
            read_rules(rules, "denyOut", &ret->deny_out, &ret->n_deny_out);
 }
 
-static void free_rules(char **rules, size_t n)
+void e2b_network_deinit(struct e2b_network *network)
 {
-    for (size_t i = 0; i < n; i++)
-        free(rules[i]);
-    free(rules);
-}
-
-void network_deinit(struct e2b_network *network)
-{
-    free_rules(network->allow_out, network->n_allow_out);
-    free_rules(network->deny_out, network->n_deny_out);
+    free_strings(network->allow_out, network->n_allow_out);
+    free_strings(network->deny_out, network->n_deny_out);
     *network = (struct e2b_network){0};
 }

@@ -10,4 +10,3 @@ void network_to_create(struct json_object *o, const struct e2b_network *network)
 char *network_body(const struct e2b_network *network);
 /* Of a SandboxDetail. False: not of its form; what was read is to be freed all the same. */
 bool network_from_detail(struct json_object *o, struct e2b_network *ret);
-void network_deinit(struct e2b_network *network);

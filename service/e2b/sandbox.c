@@ -33,7 +33,7 @@ void e2b_sandbox_deinit(struct e2b_sandbox *s)
     free(s->domain);
     free(s->traffic_token);
     free_pairs(s->metadata, s->n_metadata);
-    network_deinit(&s->network);
+    e2b_network_deinit(&s->network);
     *s = (struct e2b_sandbox){0};
 }
 

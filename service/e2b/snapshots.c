@@ -58,9 +58,7 @@ static struct verb *new_verb(const char *sandbox_id, const char *text,
 
 void e2b_snapshot_deinit(struct e2b_snapshot *s)
 {
-    for (size_t i = 0; i < s->n_names; i++)
-        free(s->names[i]);
-    free(s->names);
+    free_strings(s->names, s->n_names);
     free(s->id);
     *s = (struct e2b_snapshot){0};
 }

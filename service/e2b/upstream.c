@@ -101,9 +101,7 @@ static struct metric *add(struct metrics *m, enum metric_type type, const char *
                                              .n_series = N_OPERATIONS * n_codes,
                                              .sparse = n_codes > 1});
 
-    for (size_t i = 0; i < N_OPERATIONS * n_codes; i++)
-        free(labels[i]);
-    free(labels);
+    free_strings(labels, N_OPERATIONS * n_codes);
     return metric;
 }
 

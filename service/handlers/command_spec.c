@@ -44,12 +44,8 @@ struct parts {
 
 static void parts_deinit(struct parts *p)
 {
-    for (size_t i = 0; i < p->n_envs; i++)
-        free(p->envs[i]);
-    free(p->envs);
-    for (size_t i = 0; i < p->n_labels; i++)
-        free(p->labels[i]);
-    free(p->labels);
+    free_strings(p->envs, p->n_envs);
+    free_strings(p->labels, p->n_labels);
     free(p->args);
 }
 

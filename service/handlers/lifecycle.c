@@ -141,7 +141,7 @@ static void update_answer(struct operation *o)
 void update_sandbox_start(struct call *c, const ProtobufCMessage *message)
 {
     const Sandbox__V1__UpdateSandboxRequest *r = (const Sandbox__V1__UpdateSandboxRequest *)message;
-    AUTO(network_field_deinit) struct e2b_network network = {0};
+    AUTO(e2b_network_deinit) struct e2b_network network = {0};
     struct status st = STATUS_INIT;
     struct sandbox_operation *k;
     bool ok = r->network != NULL

@@ -4,7 +4,6 @@
 #include "common/base/mem.h"
 #include "sandbox/v1/errors.pb-c.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 enum {
@@ -39,18 +38,4 @@ bool network_field_read(const char *field, const Sandbox__V1__Network *from,
                       st) &&
            read_rules(field, from->deny_out, from->n_deny_out, &ret->deny_out, &ret->n_deny_out,
                       st);
-}
-
-static void free_rules(char **rules, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        free(rules[i]);
-    free(rules);
-}
-
-void network_field_deinit(struct e2b_network *network)
-{
-    free_rules(network->allow_out, network->n_allow_out);
-    free_rules(network->deny_out, network->n_deny_out);
-    *network = (struct e2b_network){0};
 }

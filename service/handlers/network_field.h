@@ -6,8 +6,6 @@
 #include "service/e2b/e2b.h"
 
 /* At most 100 rules of each kind. What a rule may look like is E2B's to say. field: its name in
- * messages. */
+ * messages. *ret is to be freed (e2b_network_deinit) also after a failed read. */
 bool network_field_read(const char *field, const Sandbox__V1__Network *from,
                         struct e2b_network *ret, struct status *st);
-/* Also after a failed read. */
-void network_field_deinit(struct e2b_network *network);

@@ -51,7 +51,7 @@ static void create_release(struct operation *o)
 
     pairs_deinit(&k->metadata);
     pairs_deinit(&k->envs);
-    network_field_deinit(&k->network);
+    e2b_network_deinit(&k->network);
     free(k->template);
     free(k->request_id);
     free(k->reuse_key);

@@ -71,11 +71,9 @@ static void write_release(struct operation *o)
         free(k->items[i].whole);
         free(k->items[i].staged);
     }
-    for (size_t i = 0; i < k->n_files; i++)
-        free(k->paths[i]);
     free(k->items);
     free(k->files);
-    free(k->paths);
+    free_strings(k->paths, k->n_files);
     free(k->output.out);
     free(k);
 }

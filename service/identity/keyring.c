@@ -16,9 +16,7 @@ static const char digest_prefix[] = "sha256:";
 
 static void tenant_deinit(struct keyring_tenant *t)
 {
-    for (size_t i = 0; i < t->n_templates; i++)
-        free(t->templates[i]);
-    free(t->templates);
+    free_strings(t->templates, t->n_templates);
 }
 
 struct keyring *keyring_ref(struct keyring *k)

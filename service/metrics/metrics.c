@@ -71,9 +71,7 @@ struct metrics *metrics_new(void)
 
 static void metric_free(struct metric *metric)
 {
-    for (size_t i = 0; metric->labels != NULL && i < metric->n_series; i++)
-        free(metric->labels[i]);
-    free(metric->labels);
+    free_strings(metric->labels, metric->n_series);
     free(metric->cells);
     free(metric->name);
     free(metric->help);

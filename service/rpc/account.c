@@ -72,13 +72,6 @@ static char **make_labels(const struct account *a, size_t n_codes)
     return labels;
 }
 
-static void free_labels(char **labels, size_t n)
-{
-    for (size_t i = 0; i < n; i++)
-        free(labels[i]);
-    free(labels);
-}
-
 static struct metric *add(struct metrics *m, enum metric_type type, const char *name,
                           const char *help, char **labels, size_t n)
 {
@@ -117,8 +110,8 @@ static void declare(struct account *a, struct metrics *m)
     a->open_streams =
         add(m, METRIC_GAUGE, "sandboxd_open_streams",
             "Streams of sandbox.v1 that are open: what this pod is busy with.", NULL, 0);
-    free_labels(by_method, n);
-    free_labels(by_code, n * N_CODES);
+    free_strings(by_method, n);
+    free_strings(by_code, n * N_CODES);
 }
 
 struct account *account_new(struct metrics *m, const struct binding *bindings, size_t n)

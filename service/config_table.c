@@ -118,7 +118,9 @@ void config_table(struct config *c)
          "After this time a client is asked to connect anew, maybe to another pod. 0: never."},
         {"max-connection-age-grace", 0, "SANDBOXD_MAX_CONNECTION_AGE_GRACE", OPTION_DURATION,
          &c->connection_age_grace_ms, "DURATION",
-         "Then the calls of the old connection have so long to end."},
+         "Then the calls of the old connection have so long to end. Streams end by themselves "
+         "within it, each at some moment of its own, and say where to go on.",
+         .min = 1000, .max = 24 * 3600 * 1000},
 
         {"archive", 0, "SANDBOXD_ARCHIVE", OPTION_STRING, &c->archive, "PLACE",
          "Keep what commands wrote when their sandbox is deleted or its time is over: in this "

@@ -21,6 +21,7 @@
 #include "service/e2b/e2b.h"
 #include "service/handlers/follow.h"
 #include "service/handlers/input_spec.h"
+#include "service/handlers/leave.h"
 #include "service/handlers/recorder_result.h"
 #include "service/handlers/validate.h"
 #include "service/identity/caller.h"
@@ -425,33 +426,30 @@ static void on_sent(void *state)
     follow_step(a->view);
 }
 
-static void end_before_begin(struct attach *a, enum code code, int reason, const char *why)
-{
-    struct status st;
-
-    status_set(&st, code, reason, "%s", why);
-    fail(a, &st);
-}
-
 static void on_gone(void *state)
 {
     struct attach *a = state;
+    struct status st;
 
-    if (a->view != NULL)
+    if (a->view != NULL) {
         follow_gone(a->view);
-    else
-        end_before_begin(a, call_end_reason(a->call), REASON(DEADLINE), "the caller went away");
+        return;
+    }
+    status_set(&st, call_end_reason(a->call), REASON(DEADLINE), "the caller went away");
+    fail(a, &st);
 }
 
 static void on_drain(void *state)
 {
     struct attach *a = state;
+    struct status st;
 
-    if (a->view != NULL)
+    if (a->view != NULL) {
         follow_drain(a->view);
-    else
-        end_before_begin(a, CODE_UNAVAILABLE, REASON(POD_DRAINING),
-                         "this pod is about to stop: attach through another one");
+        return;
+    }
+    leave_status(a->call, &st, "attach again");
+    fail(a, &st);
 }
 
 static void destroy(void *state)

@@ -16,6 +16,7 @@
 #include "service/config.h"
 #include "service/handlers/file_call.h"
 #include "service/handlers/files.h"
+#include "service/handlers/leave.h"
 #include "service/identity/caller.h"
 
 #include <stdio.h>
@@ -371,9 +372,7 @@ static void on_drain(void *state)
     struct download *d = state;
 
     if (d->verdict.code == CODE_OK)
-        status_set(&d->verdict, CODE_UNAVAILABLE, REASON(POD_DRAINING),
-                   "this pod is about to stop: go on through another one, behind the last byte");
-    d->verdict.retry_ms = 1;
+        leave_status(d->call, &d->verdict, "go on behind the last byte");
     step(d);
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/journal/verbs.h"
 #include "service/config.h"
+#include "service/handlers/leave.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -69,11 +70,8 @@ static void leave_pod(struct follow *f)
 
     if (f->state == FOLLOW_KILLING)
         return;
-    status_set(&st, CODE_UNAVAILABLE, REASON(POD_DRAINING),
-               "this pod is about to stop; the command goes on: continue from event %" PRIu64
-               " on another pod",
-               f->relay.check.last_seq + 1);
-    st.retry_ms = 1;
+    leave_status(f->call, &st, "the command goes on, so continue from event %" PRIu64,
+                 f->relay.check.last_seq + 1);
     follow_fail(f, &st);
 }
 
@@ -82,10 +80,11 @@ void follow_on_leave(struct call_timer *timer)
     leave_pod(container_of(timer, struct follow, leave));
 }
 
-/* Thousands of streams that all moved at once would fall upon the other pods. */
+/* Thousands of streams that all moved at once would fall upon the other pods. (Those whose
+ * connections end are told one by one.) */
 void follow_drain(struct follow *f)
 {
-    uint32_t spread_ms = (uint32_t)f->app->config->drain_spread_ms;
+    uint32_t spread_ms = call_is_draining(f->call) ? (uint32_t)f->app->config->drain_spread_ms : 0;
 
     if (spread_ms == 0)
         leave_pod(f);

@@ -39,6 +39,7 @@ struct call {
     int refs;
     bool sending; /* a message is in flight until play_sent() */
     bool finished;
+    bool draining;
     enum code gone; /* CODE_OK: the client is there */
     struct status verdict;
     struct call_timer *timers[2];
@@ -73,6 +74,11 @@ struct pass *call_pass(const struct call *c)
 int64_t call_deadline_ns(const struct call *c)
 {
     return INT64_MAX;
+}
+
+bool call_is_draining(const struct call *c)
+{
+    return c->draining;
 }
 
 enum code call_end_reason(const struct call *c)
@@ -810,12 +816,31 @@ static void test_draining_says_where_to_go_on(void **state)
     start_logs(0, true);
     play_events(1, 3, 0);
     play_all_sent();
+    call.draining = true;
     call.handler->on_drain(call.state);
     assert_int_equal(call.verdict.code, CODE_UNAVAILABLE); /* no spread is set */
     assert_int_equal(call.verdict.reason, SANDBOX__V1__ERROR_REASON__ERROR_REASON_POD_DRAINING);
     assert_true(call.verdict.retry_ms > 0);
     assert_string_equal(call.verdict.detail[1].value, "3");
     assert_true(e2b.cancelled);
+    play_done(CODE_CANCELLED, 0);
+}
+
+/* One stream of many: the others are told at other moments. */
+static void test_an_aged_connection_is_left_at_once(void **state)
+{
+    struct config spread = config;
+
+    spread.drain_spread_ms = 3600 * 1000;
+    call.app.config = &spread;
+    start_logs(0, true);
+    play_events(1, 3, 0);
+    play_all_sent();
+    call.handler->on_drain(call.state);
+    assert_int_equal(call.verdict.code, CODE_UNAVAILABLE);
+    assert_int_equal(call.verdict.reason, REASON(CONNECTION_AGED));
+    assert_true(call.verdict.retry_ms > 0);
+    assert_string_equal(call.verdict.detail[1].value, "3");
     play_done(CODE_CANCELLED, 0);
 }
 
@@ -912,6 +937,7 @@ int main(void)
         TEST(test_a_run_is_not_read_from_the_archive),
         TEST(test_heartbeats_tell_the_resume_point),
         TEST(test_draining_says_where_to_go_on),
+        TEST(test_an_aged_connection_is_left_at_once),
         TEST(test_kill_on_disconnect_waits_for_the_claim),
         TEST(test_the_platforms_log_goes_on_behind_its_cursor),
         TEST(test_the_platforms_log_is_read_page_by_page),

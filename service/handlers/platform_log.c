@@ -13,6 +13,7 @@
 #include "service/app.h"
 #include "service/config.h"
 #include "service/e2b/e2b.h"
+#include "service/handlers/leave.h"
 #include "service/handlers/log_view.h"
 #include "service/handlers/validate.h"
 #include "service/identity/caller.h"
@@ -295,9 +296,7 @@ static void on_drain(void *state)
 {
     struct status st;
 
-    status_set(&st, CODE_UNAVAILABLE, SANDBOX__V1__ERROR_REASON__ERROR_REASON_POD_DRAINING,
-               "this pod is about to stop: continue from the last cursor on another pod");
-    st.retry_ms = 1;
+    leave_status(((struct platform_log *)state)->call, &st, "continue from the last cursor");
     finish(state, &st);
 }
 

@@ -13,6 +13,7 @@
 #include "service/app.h"
 #include "service/handlers/file_call.h"
 #include "service/handlers/files.h"
+#include "service/handlers/leave.h"
 #include "service/identity/caller.h"
 
 #include <inttypes.h>
@@ -340,7 +341,7 @@ static void on_gone(void *state)
     fail(u, &st);
 }
 
-/* A commit goes on to its end; bytes can go on through another pod. */
+/* A commit goes on to its end; bytes can go on in another call. */
 static void on_drain(void *state)
 {
     struct upload *u = state;
@@ -348,9 +349,7 @@ static void on_drain(void *state)
 
     if (u->state != UPLOAD_NEW && u->state != UPLOAD_RECEIVING)
         return;
-    status_set(&st, CODE_UNAVAILABLE, REASON(POD_DRAINING),
-               "this pod is about to stop: go on through another one");
-    st.retry_ms = 1;
+    leave_status(u->call, &st, "go on with the next byte in another call");
     if (u->out == NULL) {
         finish(u, &st);
         return;

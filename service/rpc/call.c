@@ -199,6 +199,7 @@ static void begin(struct call *c)
     }
     if (!pass_gate(c))
         return;
+    call_watch_age(c);
     if (method_takes_stream(c->binding->method->kind)) {
         c->binding->method->start(c, NULL);
         if (call_is_draining(c))

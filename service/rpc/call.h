@@ -53,7 +53,8 @@ struct call_handler {
     /* The client cancelled, lost its connection, or the deadline passed (call_end_reason()). The
      * handler must finish the call soon; what it sends is dropped. At most once. */
     void (*on_gone)(void *state);
-    /* The pod is draining: a long stream should say where to resume and finish. At most once. */
+    /* The pod is draining (call_is_draining()), or else the stream's connection is about to be
+     * closed: a long stream should say where to resume and finish. At most once. */
     void (*on_drain)(void *state);
     /* Methods that take a stream: the next message, borrowed; NULL at the client's half-close. It
      * may come while a message is in flight the other way; see call_hold(). */

@@ -64,6 +64,7 @@ struct call {
     void *state;
     bool drain_told;
     struct call_timer *timers;
+    struct call_timer aged; /* its connection is about to be closed */
 
     /* From other threads. */
     struct executor executor;
@@ -85,6 +86,10 @@ void call_take_request_id(struct call *c);
 /* The caller's trace, or one that begins here. */
 void call_take_trace(struct call *c);
 void call_metadata_deinit(struct call *c);
+
+/* call_age.c */
+/* A stream ends by itself before its connection is closed under it. */
+void call_watch_age(struct call *c);
 
 /* call_inbox.c */
 void call_inbox_init(struct call *c);

@@ -68,6 +68,9 @@
  *   ports [--port=N --timeout-ms=N]
  *                           prints a sandbox.v1.ListPortsResponse, unframed; with --port only when
  *                           something listens there, or the time is over
+ *   dial --port=N [--host=ADDRESS] [--timeout-ms=N]
+ *                           connects to a TCP port and carries stdin and stdout to and from it, in
+ *                           the frames of dial.h. Ends when it hears nothing for so long (75 s)
  *   version                 prints the version and the journal format version
  *
  * Every verb that fails writes one sentence in UTF-8 to stderr.
@@ -113,6 +116,10 @@ enum recorder_exit {
     RECORDER_UPLOAD_GAP = 29,   /* bytes are missing */
     RECORDER_DIGEST = 30,       /* the content is not what its digest says */
     RECORDER_BAD_OFFSET = 31,   /* beyond the file's end */
+    /* Of `dial`: */
+    RECORDER_PORT_CLOSED = 32,     /* nothing listens there */
+    RECORDER_UNREACHABLE = 33,     /* the address does not answer */
+    RECORDER_CONNECTION_LOST = 34, /* it broke */
     /* 126 and 127 are the shell's: the recorder is not installed, or cannot run. */
 };
 

@@ -7,6 +7,7 @@
 #include "common/base/version.h"
 #include "runtime/recorder/claim.h"
 #include "runtime/recorder/defaults.h"
+#include "runtime/recorder/dial.h"
 #include "runtime/recorder/drive.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/file.h"
@@ -207,6 +208,13 @@ static bool do_ports(const struct state *s, const struct request *r, struct stat
     return ports_list(s, (uint16_t)r->port, r->timeout_ms, st);
 }
 
+static bool do_dial(const struct state *s, const struct request *r, struct status *st)
+{
+    if (r->port < 1 || r->port > UINT16_MAX)
+        return fault(st, RECORDER_USAGE, "--port=N is from 1 to 65535");
+    return dial(r->host, (uint16_t)r->port, r->timeout_ms, st);
+}
+
 static bool do_setup(const struct state *s, const struct request *r, struct status *st)
 {
     if (r->default_user == NULL && r->default_cwd == NULL)
@@ -255,6 +263,7 @@ static const struct verb verbs[] = {
     {"prune", do_prune, 0},
     {"file", file_verb, 0},
     {"ports", do_ports, 0},
+    {"dial", do_dial, NEEDS_NO_STATE},
     {"version", do_version, NEEDS_NO_STATE},
 };
 
@@ -274,6 +283,7 @@ static const char MORE[] =
     "  prune    remove the output of closed commands, the oldest first\n"
     "  file     do what --request or --spec says to files, and print the answer\n"
     "  ports    print what listens, as a sandbox.v1.ListPortsResponse\n"
+    "  dial     carry stdin and stdout to and from --port\n"
     "  version  print the version, and that of the journal\n";
 
 static bool check_needs(const struct verb *v, const struct request *r, struct status *st)
@@ -364,7 +374,9 @@ int main(int argc, char **argv)
         {"cols", 0, NULL, OPTION_INT, &r.cols, "N", "Columns of the terminal."},
         {"rows", 0, NULL, OPTION_INT, &r.rows, "N", "Rows of the terminal."},
         {"port", 0, NULL, OPTION_INT, &r.port, "N",
-         "Waits until something listens on this port, for ports."},
+         "Waits until something listens on this port, for ports; the port to dial."},
+        {"host", 0, NULL, OPTION_STRING, &r.host, "ADDRESS",
+         "The IP address to dial; the sandbox's own if not set."},
         {"seq", 0, NULL, OPTION_INT, &r.seq, "SEQ", "The event to acknowledge."},
         {"after", 0, NULL, OPTION_STRING, &r.after, "TOKEN",
          "The last command seen: its start time in ns, a colon, its id."},

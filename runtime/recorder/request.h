@@ -8,7 +8,7 @@
 
 struct request {
     const char *state, *spec, *id, *sandbox, *until, *target, *after, *streams;
-    const char *default_user, *default_cwd, *request;
+    const char *default_user, *default_cwd, *request, *host;
     struct option_strings states, labels;
     int64_t from, seq, signal, limit, cols, rows, timeout_ms, port;
     int64_t tail_events, tail_lines, tail_bytes; /* -1: not asked for */

@@ -332,6 +332,23 @@ struct e2b_stream *e2b_stream_start(struct e2b *e, struct e2b_op *op, const char
                                     const char *const *args, const uint8_t *spec, size_t spec_len,
                                     void (*readable)(struct e2b_op *op), struct e2b_output *ret);
 
+/*
+ * The same for a verb that is also written to, without a spec. It is never started twice and has no
+ * lease: it must end by itself when nobody is there any more.
+ */
+struct e2b_stream *e2b_talk_start(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                                  const char *const *args, void (*readable)(struct e2b_op *op),
+                                  struct e2b_output *ret);
+
+/* Its process; known as soon as bytes can be taken. */
+uint32_t e2b_stream_pid(struct e2b_stream *s);
+
+/* What is written to a process's stdin, as e2b_upload_…() has it, but with e2b_input_write(). op is
+ * another than the stream's. A process that does not read may take any time. */
+struct e2b_upload *e2b_input_start(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                                   uint32_t pid, void (*writable)(struct e2b_op *op));
+void e2b_input_write(struct e2b_upload *u, const uint8_t *data, size_t len); /* copies */
+
 /* Takes what has arrived: a malloc'ed block that is the caller's then (*ret_base), whose bytes
  * start at headroom (so that the caller can put the rest of a cut frame in front). False: nothing
  * there. On the executor's thread. Taking is what lets the sandbox send more. */

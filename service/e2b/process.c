@@ -107,22 +107,29 @@ static bool take_message(struct process *p, const uint8_t *data, size_t len)
     return true;
 }
 
-/* Connect's EndStreamResponse. */
-static bool take_end_of_stream(struct process *p, const uint8_t *data, size_t len)
+bool process_read_end(const uint8_t *data, size_t len, struct verdict *v)
 {
     AUTO_JSON struct json_object *o = json_parse(data, len);
     struct json_object *error;
     const char *code;
 
-    if (!json_object_is_type(o, json_type_object))
-        return garbage(p, "an end that is no JSON");
+    if (!json_object_is_type(o, json_type_object)) {
+        errors_garbage(SOURCE_CONNECT, "an end that is no JSON", v);
+        return false;
+    }
     if (!json_object_object_get_ex(o, "error", &error) || error == NULL)
         return true;
-    if (p->exited || p->failed != NULL)
-        return true; /* known better already */
     code = json_text(error, "code", 64);
-    errors_connect(code != NULL ? code : "", json_text(error, "message", 4096), fail(p));
-    return true;
+    errors_connect(code != NULL ? code : "", json_text(error, "message", 4096), v);
+    return false;
+}
+
+static void take_end_of_stream(struct process *p, const uint8_t *data, size_t len)
+{
+    struct verdict v;
+
+    if (!process_read_end(data, len, &v) && !p->exited && p->failed == NULL)
+        *fail(p) = v; /* else it is known better already */
 }
 
 /*
@@ -220,7 +227,7 @@ static bool take_piece(struct process *p, const struct envelope_piece *piece)
         const uint8_t *data = buf_data(&p->frame);
 
         if (piece->end)
-            ok = take_end_of_stream(p, data, piece->frame_len);
+            take_end_of_stream(p, data, piece->frame_len);
         else
             ok = take_message(p, data, piece->frame_len);
     }
@@ -248,7 +255,8 @@ bool process_feed(struct process *p, const uint8_t *data, size_t len)
     }
 }
 
-uint8_t *process_encode_start(const char *const *argv, const char *cwd, size_t *ret_len)
+uint8_t *process_encode_start(const char *const *argv, const char *cwd, bool with_stdin,
+                              size_t *ret_len)
 {
     Process__ProcessConfig config = PROCESS__PROCESS_CONFIG__INIT;
     Process__StartRequest request = PROCESS__START_REQUEST__INIT;
@@ -262,7 +270,7 @@ uint8_t *process_encode_start(const char *const *argv, const char *cwd, size_t *
     config.cwd = (char *)(cwd != NULL ? cwd : "");
     request.process = &config;
     request.stdin_set_case = PROCESS__START_REQUEST__STDIN_SET_STDIN;
-    request.stdin = false;
+    request.stdin = with_stdin;
     len = process__start_request__get_packed_size(&request);
     data = xmalloc(ENVELOPE_HEADER + len);
     envelope_put_header(data, 0, (uint32_t)len);

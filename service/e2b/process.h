@@ -38,11 +38,16 @@ void process_deinit(struct process *p); /* may be called twice */
  * stream: then it is true, and failed is set too.) */
 bool process_feed(struct process *p, const uint8_t *data, size_t len);
 
+/* Connect's EndStreamResponse. False: v is the error that it tells, or that it is none. */
+bool process_read_end(const uint8_t *data, size_t len, struct verdict *v);
+
 /* Sends SIGKILL to a process and waits for nothing. */
 void process_kill(const struct request *like, const char *sandbox_id, uint32_t pid);
 
-/* Program and arguments; cwd NULL: the template's. An envelope; owned by the caller. */
-uint8_t *process_encode_start(const char *const *argv, const char *cwd, size_t *ret_len);
+/* Program and arguments; cwd NULL: the template's; with_stdin: it is to be written to. An envelope;
+ * owned by the caller. */
+uint8_t *process_encode_start(const char *const *argv, const char *cwd, bool with_stdin,
+                              size_t *ret_len);
 
 struct start {
     struct exchange exchange;
@@ -60,7 +65,8 @@ struct start {
     const char *const *argv; /* borrowed for the call; ends with NULL */
     const char *cwd;         /* borrowed for the call; NULL: the template's */
     const char *user;        /* borrowed for the call; NULL: the template's */
-    int64_t lease_ms;        /* the process is killed then */
+    bool with_stdin;         /* it is to be written to */
+    int64_t lease_ms;        /* the process is killed then; 0: never */
     bool safe;               /* starting it twice does no harm */
     /* Before output is taken: is there room? NULL: always. start_resume() when there is again. */
     bool (*has_room)(struct start *s);

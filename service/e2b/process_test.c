@@ -209,7 +209,7 @@ static void test_encode_start(void **state)
 {
     const char *argv[] = {"/bin/x", "a", "", NULL};
     size_t len;
-    uint8_t *data = process_encode_start(argv, "/", &len);
+    uint8_t *data = process_encode_start(argv, "/", false, &len);
     Process__StartRequest *m =
         process__start_request__unpack(NULL, len - ENVELOPE_HEADER, data + ENVELOPE_HEADER);
 

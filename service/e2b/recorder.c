@@ -229,6 +229,7 @@ static void start_as(struct recorder_run *run, const char *user, const char *dir
         .argv = argv,
         .cwd = dir,
         .user = user,
+        .with_stdin = run->with_stdin && run->step == RECORDER_VERB,
         .lease_ms = lease_ms,
         .safe = safe,
         .has_room = run->has_room != NULL ? has_room : NULL,

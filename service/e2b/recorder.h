@@ -17,7 +17,8 @@ struct recorder_run {
     uint8_t *spec;    /* owned; NULL: none */
     size_t spec_len;
     bool idempotent;
-    bool only_look; /* a sandbox without commands stays as it is */
+    bool only_look;  /* a sandbox without commands stays as it is */
+    bool with_stdin; /* of the verb */
     int64_t lease_ms;
     bool (*has_room)(struct recorder_run *run); /* as struct start has them */
     void (*on_stdout)(struct recorder_run *run, const uint8_t *data, size_t len);

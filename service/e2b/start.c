@@ -147,7 +147,8 @@ static void prepare(struct exchange *x)
     struct start *s = container_of(x, struct start, exchange);
 
     transfer_header(&x->transfer, "Connect-Protocol-Version: 1");
-    transfer_header(&x->transfer, "Connect-Timeout-Ms: %lld", (long long)s->lease_ms);
+    if (s->lease_ms > 0)
+        transfer_header(&x->transfer, "Connect-Timeout-Ms: %lld", (long long)s->lease_ms);
     transfer_header(&x->transfer, "Keepalive-Ping-Interval: %d", KEEPALIVE_S);
     if (s->authorization != NULL)
         transfer_header(&x->transfer, "Authorization: Basic %s", s->authorization);
@@ -198,7 +199,7 @@ static char *encode_user(const char *user)
 void start_begin(struct start *s)
 {
     s->authorization = s->user != NULL ? encode_user(s->user) : NULL;
-    s->body = process_encode_start(s->argv, s->cwd, &s->piece.len);
+    s->body = process_encode_start(s->argv, s->cwd, s->with_stdin, &s->piece.len);
     s->piece.data = s->body;
     s->watchdog = (struct loop_timer){.run = run_watchdog};
     process_init(&s->process, pass_stdout);

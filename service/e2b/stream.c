@@ -37,6 +37,7 @@ struct e2b_stream {
     struct block **end; /* where the next one is linked */
     struct block *last;
     size_t waiting; /* bytes in all blocks */
+    uint32_t pid;   /* 0: not known yet */
     bool paused;
     bool told; /* readable_task is on its way */
 };
@@ -121,6 +122,7 @@ static void on_stdout(struct recorder_run *run, const uint8_t *data, size_t len)
     run->start.exchange.safe = false;
     pthread_mutex_lock(&s->lock);
     append(s, data, len);
+    s->pid = run->start.process.pid;
     tell = !s->told;
     s->told = true;
     pthread_mutex_unlock(&s->lock);
@@ -150,8 +152,9 @@ static void start_stream(struct request *r)
 {
     struct e2b_stream *s = container_of(r, struct e2b_stream, request);
 
-    s->run.lease_ms =
-        retry_jitter(r->e2b->config.lease_ms, LEASE_JITTER_PERCENT, loop_random(r->loop));
+    if (!s->run.with_stdin)
+        s->run.lease_ms =
+            retry_jitter(r->e2b->config.lease_ms, LEASE_JITTER_PERCENT, loop_random(r->loop));
     recorder_begin(&s->run);
 }
 
@@ -188,14 +191,13 @@ static void run_readable(struct task *task)
     s->readable(s->op);
 }
 
-struct e2b_stream *e2b_stream_start(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
-                                    const char *const *args, const uint8_t *spec, size_t spec_len,
-                                    void (*readable)(struct e2b_op *op), struct e2b_output *ret)
+static struct e2b_stream *stream_new(const char *sandbox_id, const char *const *args,
+                                     const uint8_t *spec, size_t spec_len, struct e2b_op *op,
+                                     void (*readable)(struct e2b_op *op), struct e2b_output *ret)
 {
     struct e2b_stream *s = xcalloc(1, sizeof *s);
 
     recorder_init(&s->run, &s->request, sandbox_id, args, spec, spec_len);
-    s->run.idempotent = true;
     s->run.has_room = has_room;
     s->run.on_stdout = on_stdout;
     s->run.done = done;
@@ -210,10 +212,45 @@ struct e2b_stream *e2b_stream_start(struct e2b *e, struct e2b_op *op, const char
     s->request.start = start_stream;
     s->request.aborted = aborted;
     s->request.destroy = destroy;
-    request_prepare(&s->request, e, op, sandbox_id);
+    return s;
+}
+
+static struct e2b_stream *submit(struct e2b_stream *s, struct e2b *e, const char *sandbox_id)
+{
+    request_prepare(&s->request, e, s->op, sandbox_id);
     request_ref(&s->request); /* the caller's, for e2b_stream_free() */
     request_post(&s->request);
     return s;
+}
+
+struct e2b_stream *e2b_stream_start(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                                    const char *const *args, const uint8_t *spec, size_t spec_len,
+                                    void (*readable)(struct e2b_op *op), struct e2b_output *ret)
+{
+    struct e2b_stream *s = stream_new(sandbox_id, args, spec, spec_len, op, readable, ret);
+
+    s->run.idempotent = true;
+    return submit(s, e, sandbox_id);
+}
+
+struct e2b_stream *e2b_talk_start(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                                  const char *const *args, void (*readable)(struct e2b_op *op),
+                                  struct e2b_output *ret)
+{
+    struct e2b_stream *s = stream_new(sandbox_id, args, NULL, 0, op, readable, ret);
+
+    s->run.with_stdin = true;
+    return submit(s, e, sandbox_id);
+}
+
+uint32_t e2b_stream_pid(struct e2b_stream *s)
+{
+    uint32_t pid;
+
+    pthread_mutex_lock(&s->lock);
+    pid = s->pid;
+    pthread_mutex_unlock(&s->lock);
+    return pid;
 }
 
 static struct block *pop(struct e2b_stream *s)

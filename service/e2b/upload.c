@@ -1,10 +1,10 @@
 /*
- * e2b_upload: a file whose bytes come from the caller as they come, on their way to envd. The
+ * e2b_upload: a body whose bytes come from the caller as they come, on their way to envd. The
  * caller's thread queues blocks, the loop's thread hands them to curl; when there are none curl
  * pauses until more come. When the queue is as long as a stream's buffer may be, the caller is to
  * wait, and hears when half of it is gone.
  */
-#include "service/e2b/request.h"
+#include "service/e2b/upload.h"
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
@@ -31,7 +31,8 @@ struct e2b_upload {
     struct exchange exchange;
     struct e2b_op *op; /* the caller's, until done */
     void (*writable)(struct e2b_op *op);
-    char *sandbox_id, *user, *path; /* owned */
+    const struct upload_kind *kind; /* borrowed */
+    char *sandbox_id, *path;        /* owned */
     struct task writable_task, feed_task;
     struct loop_timer watchdog;
     int64_t taken_ns; /* when bytes were last taken, or there were none */
@@ -123,7 +124,7 @@ static void run_watchdog(struct loop_timer *timer)
     struct transfer *t = &u->exchange.transfer;
     int64_t now = clock_monotonic_ns();
 
-    if (t->starving || !t->running)
+    if (t->starving || !t->running || u->kind->is_patient)
         u->taken_ns = now;
     if (u->taken_ns + SILENCE_MS * NS_PER_MS > now)
         loop_timer_start(u->request.loop, timer, u->taken_ns + SILENCE_MS * NS_PER_MS);
@@ -153,18 +154,18 @@ static bool aborted(struct request *r, const struct status *st)
 static void start(struct request *r)
 {
     struct e2b_upload *u = container_of(r, struct e2b_upload, request);
-    AUTO_FREE char *path = url_escape(u->path);
-    AUTO_FREE char *user = url_escape(u->user);
 
     u->exchange = (struct exchange){
         .request = r,
         .method = "POST",
-        .path = xasprintf("/files?path=%s%s%s", path, user[0] != '\0' ? "&username=" : "", user),
+        .path = xstrdup(u->path),
         .sandbox_id = xstrdup(u->sandbox_id),
-        .source = SOURCE_FILES,
-        .content_type = "application/octet-stream",
+        .source = u->kind->source,
+        .content_type = u->kind->content_type,
         .bulk = true,
         .on_need = on_need,
+        .prepare = u->kind->prepare,
+        .judge = u->kind->judge,
         .done = done,
     };
     u->taken_ns = clock_monotonic_ns();
@@ -186,7 +187,6 @@ static void destroy(struct request *r)
     }
     pthread_mutex_destroy(&u->lock);
     free(u->sandbox_id);
-    free(u->user);
     free(u->path);
     free(u);
 }
@@ -203,16 +203,16 @@ static void run_writable(struct task *task)
     u->writable(u->op);
 }
 
-struct e2b_upload *e2b_upload_start(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
-                                    const char *user, const char *path,
-                                    void (*writable)(struct e2b_op *op))
+struct e2b_upload *upload_start(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                                const struct upload_kind *kind, const char *path,
+                                void (*writable)(struct e2b_op *op))
 {
     struct e2b_upload *u = xcalloc(1, sizeof *u);
 
     u->op = op;
     u->writable = writable;
     u->sandbox_id = xstrdup(sandbox_id);
-    u->user = xstrdup(user);
+    u->kind = kind;
     u->path = xstrdup(path);
     u->writable_task.run = run_writable;
     u->feed_task.run = run_feed;
@@ -225,6 +225,22 @@ struct e2b_upload *e2b_upload_start(struct e2b *e, struct e2b_op *op, const char
     request_ref(&u->request); /* the caller's, for e2b_upload_free() */
     request_post(&u->request);
     return u;
+}
+
+struct e2b_upload *e2b_upload_start(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
+                                    const char *user, const char *path,
+                                    void (*writable)(struct e2b_op *op))
+{
+    static const struct upload_kind file = {
+        .source = SOURCE_FILES,
+        .content_type = "application/octet-stream",
+    };
+    AUTO_FREE char *of = url_escape(path);
+    AUTO_FREE char *as = url_escape(user);
+    AUTO_FREE char *url =
+        xasprintf("/files?path=%s%s%s", of, as[0] != '\0' ? "&username=" : "", as);
+
+    return upload_start(e, op, sandbox_id, &file, url, writable);
 }
 
 /* Under the lock; afterwards, when it says so, feed(). */

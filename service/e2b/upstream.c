@@ -37,6 +37,7 @@ static const struct {
     {"GET", "/health", "check_agent"},
     {"POST", "/process.Process/Start", "start_process"},
     {"POST", "/process.Process/SendSignal", "signal_process"},
+    {"POST", "/process.Process/StreamInput", "write_process"},
     {"", "", "other"}, /* the last one */
 };
 

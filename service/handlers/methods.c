@@ -43,6 +43,7 @@ const struct method methods[] = {
     {SANDBOX, "GetCapabilities", METHOD_UNARY, get_capabilities_start},
     {SANDBOX, "GetSandboxUrl", METHOD_UNARY, get_sandbox_url_start},
     {SANDBOX, "ListPorts", METHOD_UNARY, list_ports_start},
+    {SANDBOX, "ForwardPort", METHOD_BIDI, forward_port_start},
     {SANDBOX, "WriteFiles", METHOD_UNARY, write_files_start},
     {SANDBOX, "ReadFile", METHOD_UNARY, read_file_start},
     {SANDBOX, "ReadFiles", METHOD_UNARY, read_files_start},

@@ -27,12 +27,14 @@ def calls():
 def start_what_they_name(stub, sandbox_id):
     for command_id, fields in {
             "cat": {"shell": "cat", "stdin": True},
-            "server": {"shell": "sleep 1000"},
+            "server": {"shell": "exec python3 -m http.server --bind 127.0.0.1 8080"},
             "shell": {"shell": "exec sh", "pty": api.TerminalSize(cols=80, rows=24)}}.items():
         stream = stub.RunCommand(api.RunCommandRequest(
             sandbox_id=sandbox_id, command_id=command_id, **fields), timeout=60)
         next(r for r in stream if r.events)
         stream.cancel()
+    stub.GetSandboxUrl(api.GetSandboxUrlRequest(
+        sandbox_id=sandbox_id, port=8080, wait_until_listening=api.seconds(60)), timeout=90)
 
 
 @pytest.mark.skipif(not GRPCURL, reason="grpcurl is not there: it takes a newer Go than Debian 12 has")

@@ -9,7 +9,7 @@ import time
 
 import grpc
 import pytest
-from harness import api
+from harness import api, programs
 from harness.programs import wait_until
 
 MIB = 1 << 20
@@ -242,7 +242,8 @@ def test_who_does_not_read_slows_the_other_down(stub, sandbox, server, pods):
     threading.Thread(target=write, daemon=True).start()
     wait_until(lambda: stands_still(lambda: written[0]), 60)
     assert written[0] < 64
-    assert pods[0].rss() < before + 48 * MIB
+    # A sanitizer keeps what was freed for a while.
+    assert programs.is_sanitized("service/sandboxd") or pods[0].rss() < before + 48 * MIB
     # What waited is all there.
     got = 0
     while got < 64 * MIB:

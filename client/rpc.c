@@ -349,6 +349,17 @@ bool rpc_send(struct rpc *rpc, const ProtobufCMessage *request)
     return true;
 }
 
+bool rpc_close(struct rpc *rpc)
+{
+    grpc_op op = {.op = GRPC_OP_SEND_CLOSE_FROM_CLIENT};
+
+    if (rpc->sending)
+        return false;
+    rpc->sending = true;
+    start_batch(rpc, &op, 1, OP_SEND);
+    return true;
+}
+
 /* An empty batch comes back at once. */
 void rpc_wake(struct rpc *rpc)
 {

@@ -54,6 +54,9 @@ struct rpc *rpc_start(struct endpoint *e, const char *service, const char *metho
 /* RPC_MANY: sends another request. False: the one before is not out yet (RPC_AGAIN will come). */
 bool rpc_send(struct rpc *rpc, const ProtobufCMessage *request);
 
+/* RPC_MANY: no request will follow. False: as with rpc_send(). */
+bool rpc_close(struct rpc *rpc);
+
 /* RPC_MANY, from any thread while the call exists: rpc_next() returns RPC_AGAIN soon. */
 void rpc_wake(struct rpc *rpc);
 

@@ -52,6 +52,7 @@ extern const struct verb file_verbs[];
 extern const struct verb entry_verbs[];
 extern const struct verb stream_verbs[];
 extern const struct verb attach_verbs[];
+extern const struct verb forward_verbs[];
 extern const struct verb command_verbs[];
 extern const struct verb health_verbs[];
 extern const struct verb key_verbs[];

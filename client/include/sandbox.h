@@ -438,6 +438,18 @@ bool sandbox_attach(struct sandbox_client *client, const Sandbox__V1__AttachBegi
                     struct sandbox_terminal *terminal, const struct sandbox_handlers *handlers,
                     struct sandbox_result *result, struct sandbox_error *err);
 
+/* ---- ports ----------------------------------------------------------------------------------- */
+
+/*
+ * Carries one TCP connection to a port of a sandbox over fd, a connected stream socket that nobody
+ * else reads or writes meanwhile; it stays the caller's, to be closed. Returns when both ways have
+ * ended, or when the socket's other end takes nothing any more. Each way may end before the other.
+ * A connection cannot go on elsewhere: false when it broke, and when nothing listens on the port
+ * (PORT_REFUSED); what was under way is lost then.
+ */
+bool sandbox_forward(struct sandbox_client *client, const Sandbox__V1__ForwardStart *start, int fd,
+                     struct sandbox_error *err);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus

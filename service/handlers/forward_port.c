@@ -89,7 +89,7 @@ static void on_heartbeat(struct call_timer *timer)
     struct forward *f = container_of(timer, struct forward, heartbeat);
     Sandbox__V1__ForwardPortResponse m = SANDBOX__V1__FORWARD_PORT_RESPONSE__INIT;
 
-    if (f->state == FORWARD_OPEN && call_can_send(f->call))
+    if (f->state != FORWARD_NEW && call_can_send(f->call))
         tell(f, &m);
     else
         restart_heartbeat(f); /* a client that does not read needs no sign of life */

@@ -5,11 +5,13 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
+import threading
 import time
 
 import pytest
-from harness import programs, web
+from harness import api, programs, web
 from harness.service import Service
 
 
@@ -226,3 +228,48 @@ def test_files_are_written_with_care_and_fetched_by_url(control, sandbox):
     assert web.request("POST", up, body=b"two", headers={
         "Content-Type": "application/octet-stream"}).status == 200
     assert control("read", sandbox, "care").stdout == b"two"
+
+
+def test_a_port_is_forwarded(control, stub, new_sandbox):
+    sandbox = new_sandbox()
+    control("write", sandbox, "-", "site/index.html", data=b"it works" * 100000)
+    server = control.start("run", sandbox, "cd site && exec python3 -m http.server --bind 127.0.0.1 3200")
+    stub.GetSandboxUrl(api.GetSandboxUrlRequest(
+        sandbox_id=sandbox, port=3200, wait_until_listening=api.seconds(60)), timeout=90)
+    child = control.start("-o", "json", "forward", sandbox, "0:3200")
+    address = json.loads(child.stdout.readline())["address"]
+    # Many connections, some at the same time.
+    got = []
+    asking = [threading.Thread(target=lambda: got.append(web.fetch("http://%s/" % address, {})))
+              for _ in range(8)]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join(60)
+    assert got == [(200, b"it works" * 100000)] * 8
+    # Nothing listens: the connection is reset, and the next one is on its own.
+    server.send_signal(signal.SIGTERM)
+    server.communicate(timeout=60)
+    with socket.create_connection(address.split(":")) as s, pytest.raises(ConnectionResetError):
+        s.settimeout(60)
+        s.recv(1)
+    child.send_signal(signal.SIGINT)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 0 and b"nothing listens on port 3200" in err
+
+
+def test_forwarding_ends_with_the_sandbox(control, new_sandbox):
+    sandbox = new_sandbox()
+    child = control.start("forward", sandbox, "0:80")
+    line = child.stdout.readline().decode()
+    assert "leads to port 80 of " + sandbox in line
+    control("rm", sandbox)
+    host, port = line.split()[0].split(":")
+    with socket.create_connection((host, port)) as s, pytest.raises(ConnectionResetError):
+        s.settimeout(60)
+        s.recv(1)
+    _, err = child.communicate(timeout=60)
+    assert child.returncode == 255 and sandbox.encode() in err
+    control("forward", sandbox, "0:80", code=255)
+    for ports in "", "x", "80:", "1:2:3", "0:70000":
+        control("forward", sandbox, ports, code=2)

@@ -114,12 +114,11 @@ void e2b_list(struct e2b *e, struct e2b_op *op, const struct e2b_list_args *args
 static void done_delete(struct exchange *x)
 {
     struct verb *v = verb_of(x);
-    bool repeated = x->retry.attempts > 0;
 
     address_forget(v->control.request.e2b->addresses, v->control.request.scope->name,
                    v->control.sandbox_id);
-    /* An attempt that seemed to fail had deleted it. */
-    if (x->verdict.st.code == CODE_NOT_FOUND && repeated && x->retry.attempts > 1)
+    /* The first time had deleted it, though nothing was heard of that. */
+    if (x->verdict.st.code == CODE_NOT_FOUND && x->times_sent > 1)
         x->verdict.st = STATUS_INIT;
     request_finish(x->request, &x->verdict.st);
 }

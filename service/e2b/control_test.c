@@ -310,6 +310,43 @@ static void test_delete(void **state)
     bench_close(&b);
 }
 
+/* The sandbox is deleted, but the line goes dead before the answer. On a kept connection curl asks
+ * again by itself, on a new one we do. */
+static void serve_lost_delete(struct fake_call *c, void *arg)
+{
+    struct bench *b = arg;
+
+    atomic_store(&b->n[1], c->connection);
+    if (!fake_is(c, "DELETE", "/sandboxes/iabc"))
+        fake_reply(c, 200, "", DETAIL("running", ""));
+    else if (atomic_fetch_add(&b->n[0], 1) > 0)
+        fake_reply(c, 404, "", NOT_FOUND_BODY);
+    else
+        c->close = true;
+}
+
+static void test_a_repeated_delete_finds_nothing_and_is_well(void **state)
+{
+    for (int kept = 0; kept < 2; kept++) {
+        struct bench b = {0};
+        struct waiter w = WAITER;
+        struct waiter w2 = WAITER;
+        struct e2b_sandbox s;
+
+        bench_open(&b, serve_lost_delete);
+        if (kept) {
+            e2b_get(b.e2b, &w2.op, "iabc", &s);
+            check(wait_for(&w2), CODE_OK, 0);
+            e2b_sandbox_deinit(&s);
+        }
+        e2b_delete(b.e2b, &w.op, "iabc");
+        check(wait_for(&w), CODE_OK, 0);
+        assert_int_equal(atomic_load(&b.n[0]), 2);
+        assert_int_equal(atomic_load(&b.n[1]), 1); /* no third connection */
+        bench_close(&b);
+    }
+}
+
 static void test_set_timeout(void **state)
 {
     struct bench b = {0};
@@ -379,6 +416,7 @@ int main(void)
         cmocka_unit_test(test_list),
         cmocka_unit_test(test_logs),
         cmocka_unit_test(test_delete),
+        cmocka_unit_test(test_a_repeated_delete_finds_nothing_and_is_well),
         cmocka_unit_test(test_set_timeout),
         cmocka_unit_test(test_port_url),
         cmocka_unit_test(test_config_is_checked),

@@ -249,7 +249,7 @@ void errors_judge(const struct transfer *t, enum source source, struct verdict *
     /* An error that was told whole counts, even if the connection broke behind it. */
     if (t->result != CURLE_OK && (t->status < 400 || t->too_long)) {
         errors_lookup(SOURCE_CURL, t->result, transfer_error(t), ret);
-        if (!t->maybe_sent && ret->again == AGAIN_IF_SAFE)
+        if (t->times_sent == 0 && ret->again == AGAIN_IF_SAFE)
             ret->again = AGAIN_ALWAYS;
         return;
     }

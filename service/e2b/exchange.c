@@ -197,6 +197,7 @@ static void called(struct transfer *t)
     struct exchange *x = container_of(t, struct exchange, transfer);
     bool answered = t->result == CURLE_OK && t->status >= 200 && t->status < 300;
 
+    x->times_sent += t->times_sent;
     x->verdict = VERDICT_INIT;
     if (t->status == 200 && x->on_data != NULL)
         answered = true; /* what came of a stream decides, however it ended */
@@ -285,6 +286,7 @@ void exchange_start(struct exchange *x)
 {
     x->timer = (struct loop_timer){.run = run_timer};
     x->retry = (struct retry){0};
+    x->times_sent = 0;
     x->looks = 0;
     x->failed_before = false;
     x->is_ours = false;

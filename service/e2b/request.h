@@ -93,6 +93,7 @@ struct exchange {
     struct transfer transfer; /* of the last attempt; stays until the next or exchange_deinit() */
     struct address address;   /* of the sandbox */
     struct retry retry;
+    unsigned times_sent; /* by all attempts */
     struct loop_timer timer;
     enum { EXCHANGE_LOOKING, EXCHANGE_CALLING } phase;
     size_t operation; /* of the attempt that runs; upstream.c */

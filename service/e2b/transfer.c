@@ -74,13 +74,24 @@ static size_t on_read_stream(char *to, size_t one, size_t room, void *arg)
     return n == TRANSFER_END ? 0 : (size_t)n;
 }
 
-/* curl rewinds when a kept connection died under the request, to send it again on a new one. By
- * then the first may have been acted upon, so that is only for requests that may be repeated. */
+/* Before each time that curl sends the request. When a kept connection dies under it, curl sends it
+ * again on a new one; by then the first may have been acted upon. */
+static int on_send(void *arg, char *to_ip, char *from_ip, int to_port, int from_port)
+{
+    struct transfer *t = arg;
+
+    if (t->times_sent > 0 && !t->may_repeat)
+        return CURL_PREREQFUNC_ABORT;
+    t->times_sent++;
+    return CURL_PREREQFUNC_OK;
+}
+
+/* curl goes back to the start to send it again. */
 static int on_seek(void *arg, curl_off_t offset, int origin)
 {
     struct transfer *t = arg;
 
-    if (!t->may_repeat || origin != SEEK_SET || offset != 0)
+    if (origin != SEEK_SET || offset != 0)
         return CURL_SEEKFUNC_FAIL;
     t->piece = 0;
     t->offset = 0;
@@ -90,15 +101,11 @@ static int on_seek(void *arg, curl_off_t offset, int origin)
 static void on_done(struct loop_handle *h, CURLcode result)
 {
     struct transfer *t = container_of(h, struct transfer, handle);
-    long head = 0;
-    curl_off_t body = 0;
 
     t->running = false;
-    t->result = result;
+    /* on_send() does not let it go out again: nothing came back the first time. */
+    t->result = result == CURLE_ABORTED_BY_CALLBACK ? CURLE_GOT_NOTHING : result;
     curl_easy_getinfo(h->easy, CURLINFO_RESPONSE_CODE, &t->status);
-    curl_easy_getinfo(h->easy, CURLINFO_REQUEST_SIZE, &head);
-    curl_easy_getinfo(h->easy, CURLINFO_SIZE_UPLOAD_T, &body);
-    t->maybe_sent = head > 0 || body > 0;
     t->done(t);
 }
 
@@ -139,7 +146,7 @@ static void set_body(struct transfer *t, const struct transfer_request *r)
     t->n_pieces = r->n_pieces;
     curl_easy_setopt(easy, CURLOPT_POST, 1L);
     curl_easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)len);
-    if (r->may_repeat && r->n_pieces == 1) {
+    if (r->n_pieces == 1) {
         /* Leaves in one packet with the head. */
         curl_easy_setopt(easy, CURLOPT_POSTFIELDS, r->pieces[0].data);
         return;
@@ -178,6 +185,8 @@ void transfer_start(struct transfer *t, const struct transfer_request *r)
     curl_easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
     curl_easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)CONNECT_TIMEOUT_MS);
     curl_easy_setopt(easy, CURLOPT_TIMEOUT_MS, (long)r->timeout_ms);
+    curl_easy_setopt(easy, CURLOPT_PREREQFUNCTION, on_send);
+    curl_easy_setopt(easy, CURLOPT_PREREQDATA, t);
     curl_easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_write);
     curl_easy_setopt(easy, CURLOPT_WRITEDATA, t);
     if (r->accept_gzip)

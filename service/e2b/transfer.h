@@ -47,9 +47,9 @@ struct transfer {
 
     /* The outcome. */
     CURLcode result;
-    long status;     /* HTTP; 0: no response */
-    bool maybe_sent; /* some of the request may have left */
-    bool too_long;   /* the response was longer than the cap */
+    long status;         /* HTTP; 0: no response */
+    unsigned times_sent; /* or begun to be; more than once: curl repeated it by itself */
+    bool too_long;       /* the response was longer than the cap */
     struct buf body;
 };
 

@@ -5,12 +5,12 @@
  */
 #include "service/e2b/process.h"
 
+#include "common/base/base64.h"
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "envd/process/process.pb-c.h"
 
-#include <openssl/evp.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -190,9 +190,9 @@ static char *encode_user(const char *user)
 {
     AUTO_FREE char *text = xasprintf("%s:", user);
     size_t len = strlen(text);
-    char *to = xmalloc(4 * ((len + 2) / 3) + 1);
+    char *to = xmalloc(base64_encoded_len(len) + 1);
 
-    EVP_EncodeBlock((unsigned char *)to, (const unsigned char *)text, (int)len);
+    to[base64_encode(to, text, len)] = '\0';
     return to;
 }
 

@@ -1,6 +1,7 @@
 /*
  * The client object: options made into endpoints, and the one thing that threads share, the list of
- * calls that sandbox_client_stop() ends. What a call does is in unary.c and follow.c.
+ * calls that sandbox_client_stop() ends. What calls do is in unary.c, follow.c,
+ * upload.c and download.c.
  */
 #include "client/client.h"
 
@@ -248,6 +249,20 @@ bool client_wait(struct sandbox_client *c, int64_t wait_ms, struct sandbox_error
     is_stopped = c->stopping;
     pthread_mutex_unlock(&c->lock);
     return !(is_stopped && stopped(err));
+}
+
+bool client_try_next(struct sandbox_client *c, struct resume *r,
+                     void (*on_break)(void *user, const struct sandbox_error *why, const char *next,
+                                      int64_t wait_ms),
+                     void *user, struct sandbox_error *err)
+{
+    struct resume_step step = resume_failed(r, err, client_now_ms(), client_chance());
+
+    if (step.what == RESUME_GIVE_UP)
+        return false;
+    if (on_break != NULL)
+        on_break(user, err, endpoint_address(c->endpoints[r->address]), step.wait_ms);
+    return client_wait(c, step.wait_ms, err);
 }
 
 void client_error(struct sandbox_client *c, unsigned address, const struct sandbox_error *from,

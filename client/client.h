@@ -1,4 +1,4 @@
-/* The client's inside: its endpoints, and what unary.c and follow.c share. */
+/* The client's inside: its endpoints, and what the files that make calls share. */
 #pragma once
 
 #include "client/include/sandbox.h"
@@ -46,6 +46,15 @@ void client_call_end(struct sandbox_client *client, struct client_call *call,
 /* Sleeps, for a backoff. False (STOPPED): the client was stopped. */
 bool client_wait(struct sandbox_client *client, int64_t wait_ms, struct sandbox_error *err);
 bool client_is_stopped(struct sandbox_client *client, struct sandbox_error *err);
+
+/*
+ * Moves on to the next address after an attempt that failed for a passing reason, tells on_break
+ * (NULL: nobody), and waits as r says. False: there is no other attempt; err stands.
+ */
+bool client_try_next(struct sandbox_client *client, struct resume *r,
+                     void (*on_break)(void *user, const struct sandbox_error *why, const char *next,
+                                      int64_t wait_ms),
+                     void *user, struct sandbox_error *err);
 
 /* Copies a call's error and completes it: who said it, and STOPPED where that is the reason. */
 void client_error(struct sandbox_client *client, unsigned address, const struct sandbox_error *from,

@@ -305,19 +305,9 @@ static enum outcome attempt(struct follow *f, struct sandbox_error *err)
 /* Moves on to the next address. False: err stands. */
 static bool try_again(struct follow *f, struct sandbox_error *err)
 {
-    if (!error_is_passing(err))
-        return false;
-
-    struct resume_step step = resume_failed(&f->resume, err, client_now_ms(), client_chance());
-
-    if (step.what == RESUME_GIVE_UP)
-        return false;
     f->broken = true;
-    if (f->handlers->on_break != NULL)
-        f->handlers->on_break(f->handlers->user, err,
-                              endpoint_address(f->client->endpoints[f->resume.address]),
-                              step.wait_ms);
-    return client_wait(f->client, step.wait_ms, err);
+    return error_is_passing(err) &&
+           client_try_next(f->client, &f->resume, f->handlers->on_break, f->handlers->user, err);
 }
 
 static bool follow(struct follow *f, struct sandbox_error *err)
@@ -367,18 +357,33 @@ static bool follow_to_end(struct follow *f, uint64_t from_seq, bool acknowledge,
     return ok;
 }
 
-static const struct sandbox_handlers no_handlers;
+/* Where outcomes go that the caller is not interested in. */
+struct unwanted {
+    struct sandbox_result result;
+    struct sandbox_error err;
+};
+
+/* The caller's end of the view; *err is made to point somewhere. */
+static void set_caller(struct follow *f, const struct sandbox_handlers *handlers,
+                       struct sandbox_result *result, struct sandbox_error **err,
+                       struct unwanted *room)
+{
+    static const struct sandbox_handlers no_handlers;
+
+    f->handlers = handlers != NULL ? handlers : &no_handlers;
+    f->result = result != NULL ? result : &room->result;
+    *f->result = (struct sandbox_result){0};
+    if (*err == NULL)
+        *err = &room->err;
+}
 
 bool sandbox_run(struct sandbox_client *client, const Sandbox__V1__RunCommandRequest *request,
                  const struct sandbox_handlers *handlers, struct sandbox_result *result,
                  struct sandbox_error *err)
 {
-    struct sandbox_result own_result;
-    struct sandbox_error own_err;
+    struct unwanted room;
     struct follow f = {
         .client = client,
-        .handlers = handlers != NULL ? handlers : &no_handlers,
-        .result = result != NULL ? result : &own_result,
         .run = *request,
         .logs = SANDBOX__V1__LOGS_REQUEST__INIT,
         .starts = true,
@@ -386,9 +391,7 @@ bool sandbox_run(struct sandbox_client *client, const Sandbox__V1__RunCommandReq
     };
     size_t ack_bytes = ACK_BYTES;
 
-    *f.result = (struct sandbox_result){0};
-    if (err == NULL)
-        err = &own_err;
+    set_caller(&f, handlers, result, &err, &room);
     if (request->command_id[0] == '\0')
         sandbox_make_id(f.result->command_id);
     else if (!set_command_id(f.result, request->command_id, err))
@@ -410,21 +413,16 @@ bool sandbox_logs(struct sandbox_client *client, const Sandbox__V1__LogsRequest 
                   bool acknowledge, const struct sandbox_handlers *handlers,
                   struct sandbox_result *result, struct sandbox_error *err)
 {
-    struct sandbox_result own_result;
-    struct sandbox_error own_err;
+    struct unwanted room;
     struct many many;
     struct follow f = {
         .client = client,
-        .handlers = handlers != NULL ? handlers : &no_handlers,
-        .result = result != NULL ? result : &own_result,
         .run = SANDBOX__V1__RUN_COMMAND_REQUEST__INIT,
         .logs = *request,
     };
     bool ok;
 
-    *f.result = (struct sandbox_result){0};
-    if (err == NULL)
-        err = &own_err;
+    set_caller(&f, handlers, result, &err, &room);
     if (!set_command_id(f.result, request->command_id, err))
         return false;
     many_init(&many, request->n_streams > 0, request->cursor.data, request->cursor.len);
@@ -439,12 +437,9 @@ bool sandbox_attach(struct sandbox_client *client, const Sandbox__V1__AttachBegi
                     struct sandbox_terminal *terminal, const struct sandbox_handlers *handlers,
                     struct sandbox_result *result, struct sandbox_error *err)
 {
-    struct sandbox_result own_result;
-    struct sandbox_error own_err;
+    struct unwanted room;
     struct follow f = {
         .client = client,
-        .handlers = handlers != NULL ? handlers : &no_handlers,
-        .result = result != NULL ? result : &own_result,
         .run = SANDBOX__V1__RUN_COMMAND_REQUEST__INIT,
         .logs = SANDBOX__V1__LOGS_REQUEST__INIT,
         .attach = *begin,
@@ -452,9 +447,7 @@ bool sandbox_attach(struct sandbox_client *client, const Sandbox__V1__AttachBegi
     };
     bool ok;
 
-    *f.result = (struct sandbox_result){0};
-    if (err == NULL)
-        err = &own_err;
+    set_caller(&f, handlers, result, &err, &room);
     f.logs.follow = true;
     f.logs.until = begin->until;
     ok = set_command_id(f.result, begin->command_id, err) &&

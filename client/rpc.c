@@ -53,7 +53,7 @@ struct rpc {
     grpc_completion_queue *cq;
     grpc_call *call;
     atomic_uint pending; /* operations that gRPC holds */
-    bool sending;        /* the request, or OP_SEND, is one of them */
+    bool sending;        /* the request, or OP_SEND, is one of them; or it failed */
     atomic_bool waking;  /* OP_WAKE is */
     bool many;           /* RPC_MANY */
     bool reading;        /* OP_MESSAGE is one of them */
@@ -398,7 +398,8 @@ static enum op take_event(struct rpc *rpc, const grpc_event *event)
     case OP_WATCH:
         break;
     case OP_SEND:
-        rpc->sending = false;
+        /* Where sending failed nothing more can be sent; the status, which says why, will come. */
+        rpc->sending = !event->success;
         break;
     case OP_WAKE:
         rpc->waking = false;
@@ -451,7 +452,7 @@ enum rpc_event rpc_next(struct rpc *rpc, const ProtobufCMessageDescriptor *type,
             return RPC_TIMEOUT;
         enum op op = take_event(rpc, &event);
 
-        if (op == OP_WAKE || (op == OP_SEND && rpc->many))
+        if (op == OP_WAKE || (op == OP_SEND && rpc->many && !rpc->sending))
             return RPC_AGAIN;
         if (op != OP_MESSAGE || rpc->message == NULL)
             continue;

@@ -50,6 +50,7 @@ extern const struct verb lifecycle_verbs[];
 extern const struct verb snapshot_verbs[];
 extern const struct verb file_verbs[];
 extern const struct verb entry_verbs[];
+extern const struct verb transfer_verbs[];
 extern const struct verb stream_verbs[];
 extern const struct verb attach_verbs[];
 extern const struct verb forward_verbs[];

@@ -54,8 +54,9 @@ const struct option cli_global_options[] = {
 enum { N_GLOBAL = sizeof(cli_global_options) / sizeof(cli_global_options[0]) - 1 };
 
 const struct verb *const cli_families[] = {
-    sandbox_verbs, lifecycle_verbs, snapshot_verbs, file_verbs,   entry_verbs, stream_verbs,
-    attach_verbs,  forward_verbs,   command_verbs,  health_verbs, key_verbs,   NULL,
+    sandbox_verbs,  lifecycle_verbs, snapshot_verbs, file_verbs,    entry_verbs,
+    transfer_verbs, stream_verbs,    attach_verbs,   forward_verbs, command_verbs,
+    health_verbs,   key_verbs,       NULL,
 };
 
 static const struct verb *find_verb(const char *name)

@@ -26,6 +26,8 @@
  *    number, and trust no server for it. on_resume tells each time that a stream went on.
  *  - Bounded memory. A handler that takes its time makes the server wait: of a stream no more is
  *    held than the message in hand (64 MiB at most) and what gRPC's flow control lets in.
+ *  - Files of any size. sandbox_upload() and sandbox_download() resume as streams do, and check
+ *    what arrives.
  *  - Nothing runs twice. A command (and a created sandbox) has an id before the first attempt.
  *
  * Threads: a client may be used by any number of threads at once. Every call blocks its caller, and
@@ -85,6 +87,8 @@ enum { SANDBOX_ERROR_METADATA = 8 };
  *  - TRUNCATED (UNAVAILABLE): the stream ended without the command's end
  *  - BAD_OPTIONS (INVALID_ARGUMENT): see message
  *  - STOPPED (CANCELLED): sandbox_client_stop()
+ *  - HANDLER_FAILED (ABORTED): the caller's end of a transfer did
+ *  - DIGEST_MISMATCH (DATA_LOSS): a file did not arrive as it is
  */
 struct sandbox_error {
     enum sandbox_code code;
@@ -449,6 +453,58 @@ bool sandbox_attach(struct sandbox_client *client, const Sandbox__V1__AttachBegi
  */
 bool sandbox_forward(struct sandbox_client *client, const Sandbox__V1__ForwardStart *start, int fd,
                      struct sandbox_error *err);
+
+/* ---- files of any size ----------------------------------------------------------------------- */
+
+/*
+ * The caller's end of a transfer. Called on the thread that asked for it; all but read (of uploads)
+ * and write (of downloads) may be NULL. A read or write that fails ends the transfer with ABORTED
+ * "HANDLER_FAILED".
+ */
+struct sandbox_transfer {
+    void *user; /* passed to each */
+
+    /* Fills data with the file's bytes from offset on, at most len: how many; 0 at the file's end;
+     * negative when it failed. What was read before is asked for again where a stream broke, and
+     * must be the same. */
+    int64_t (*read)(void *user, uint64_t offset, void *data, size_t len);
+
+    /* Takes the next bytes. False: it failed. */
+    bool (*write)(void *user, const void *data, size_t len);
+
+    /* So many bytes of the file have gone out, or were taken. Less than before where a stream that
+     * broke goes on. */
+    void (*on_progress)(void *user, uint64_t offset);
+
+    /* As in struct sandbox_handlers; what follows is the file from offset on. */
+    void (*on_break)(void *user, const struct sandbox_error *why, const char *next,
+                     int64_t wait_ms);
+    void (*on_resume)(void *user, const char *to, uint64_t offset);
+};
+
+/*
+ * Writes a file. It is at its path when this returns true, with the SHA-256 of what was read, and
+ * as `commit` says (NULL: as the sandbox makes files); until then nothing is. No more than a block
+ * of it is held here. A stream that breaks goes on through the next address behind what has
+ * arrived, for as long as give_up_ms allows. start->upload_id may be empty: then it is random. With
+ * that of an earlier upload of the same content, that one is gone on with. The rest of `start` and
+ * `commit` that says where the bytes are, and what they are, is filled in here.
+ */
+bool sandbox_upload(struct sandbox_client *client, const Sandbox__V1__UploadStart *start,
+                    const Sandbox__V1__UploadCommit *commit,
+                    const struct sandbox_transfer *transfer, Sandbox__V1__UploadFileResponse **ret,
+                    struct sandbox_error *err);
+
+/*
+ * Reads a file, or the part of it that the request names; resumes as sandbox_upload() does. A file
+ * that changes meanwhile is FILE_CHANGED. A whole file's SHA-256 is compared with what the sandbox
+ * says of it (DATA_LOSS "DIGEST_MISMATCH"). *ret (NULL: of no interest) tells about the file; it is
+ * to be given back with sandbox_free().
+ */
+bool sandbox_download(struct sandbox_client *client,
+                      const Sandbox__V1__DownloadFileRequest *request,
+                      const struct sandbox_transfer *transfer, Sandbox__V1__DownloadStart **ret,
+                      struct sandbox_error *err);
 
 #pragma GCC visibility pop
 

@@ -11,6 +11,8 @@ import threading
 import time
 
 import grpc
+from fake_error import Error
+from fake_transfers import Transfers
 from harness import api
 
 SERVICE = "sandbox.v1.SandboxService"
@@ -93,6 +95,9 @@ class World:
         self.sandboxes = []
         self.snapshots = []
         self.files = {}
+        self.uploads = {}  # (path, upload_id) -> Upload
+        self.committed = {}  # path -> (upload_id, digest)
+        self.uploaded = 0  # bytes, each as often as it came
         self.lock = threading.Lock()
 
     def start(self, request):
@@ -101,33 +106,6 @@ class World:
                 self.starts.append(request)
                 self.commands[request.command_id] = self.next_command()
             return self.commands[request.command_id]
-
-
-class Error:
-    """A failed call: code, reason of ErrorInfo (None: no details at all), RetryInfo, BadRequest."""
-
-    def __init__(self, code, reason=None, retry=None, field=None, metadata=None,
-                 message="it did not work out"):
-        self.code, self.reason, self.retry, self.field = code, reason, retry, field
-        self.metadata, self.message = metadata or {}, message
-
-    def details(self):
-        status = api.message("google.rpc.Status")(code=self.code.value[0], message=self.message)
-        found = [("ErrorInfo", {"reason": self.reason, "domain": "sandbox.v1",
-                                "metadata": self.metadata})]
-        if self.retry is not None:
-            found.append(("RetryInfo", {"retry_delay": api.seconds(self.retry)}))
-        if self.field is not None:
-            found.append(("BadRequest", {"field_violations": [{"field": self.field}]}))
-        for name, fields in found:
-            packed = status.details.add(type_url="type.googleapis.com/google.rpc." + name)
-            packed.value = api.message("google.rpc." + name)(**fields).SerializeToString()
-        return status.SerializeToString()
-
-    def abort(self, context):
-        if self.reason is not None:
-            context.set_trailing_metadata((("grpc-status-details-bin", self.details()),))
-        context.abort(self.code, self.message)
 
 
 # What a stream does once it has sent `after` events (0: once it has said hello; None: never).
@@ -188,7 +166,7 @@ def repeats(n):
     return fault
 
 
-class Pod:
+class Pod(Transfers):
     def __init__(self, world, heartbeat=15):
         self.world = world
         self.heartbeat = heartbeat
@@ -197,6 +175,8 @@ class Pod:
         self.errors = collections.defaultdict(collections.deque)  # method -> Error
         self.delays = collections.defaultdict(float)
         self.serving = True
+        self.starts = []  # of UploadFile
+        self.lies = False  # about digests
         self.server = grpc.server(concurrent.futures.ThreadPoolExecutor(max_workers=16),
                                   options=[("grpc.so_reuseport", 0)])
         self.server.add_generic_rpc_handlers([_Handlers(self)])
@@ -408,7 +388,7 @@ class _Handlers(grpc.GenericRpcHandler):
             return self._health()
         if service != SERVICE or not hasattr(self.pod, method):
             return None
-        streams = api.STREAMING[details.method][1]
+        streams = api.STREAMING[details.method]
 
         def call(request, context):
             self.pod.calls.append((method, request, dict(details.invocation_metadata)))
@@ -418,8 +398,9 @@ class _Handlers(grpc.GenericRpcHandler):
                 self.pod.errors[method].popleft().abort(context)
             return getattr(self.pod, method)(request, context)
 
-        make = grpc.unary_stream_rpc_method_handler if streams \
-            else grpc.unary_unary_rpc_method_handler
+        make = {(False, True): grpc.unary_stream_rpc_method_handler,
+                (True, False): grpc.stream_unary_rpc_method_handler,
+                (False, False): grpc.unary_unary_rpc_method_handler}[streams]
         return make(call, request_deserializer=api.message(
             "sandbox.v1.%sRequest" % method).FromString,
             response_serializer=lambda m: m if isinstance(m, bytes) else m.SerializeToString())

@@ -11,7 +11,7 @@ from fixtures import pods, sandboxctl, world  # noqa: F401 (fixtures)
 from harness import api
 
 VERBS = ["create", "ls", "rm", "url", "timeout", "keep", "pause", "resume", "purge", "snapshot",
-         "snapshots", "unsnapshot", "write", "read", "run", "logs", "ps", "kill",
+         "snapshots", "unsnapshot", "write", "read", "upload", "download", "run", "logs", "ps", "kill",
          "input", "health"]
 
 

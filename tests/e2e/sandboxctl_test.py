@@ -1,6 +1,7 @@
 """sandboxctl, as people and scripts use it."""
 
 import base64
+import hashlib
 import json
 import os
 import re
@@ -11,7 +12,7 @@ import threading
 import time
 
 import pytest
-from harness import api, programs, web
+from harness import api, faults, programs, web
 from harness.service import Service
 
 
@@ -273,3 +274,35 @@ def test_forwarding_ends_with_the_sandbox(control, new_sandbox):
     control("forward", sandbox, "0:80", code=255)
     for ports in "", "x", "80:", "1:2:3", "0:70000":
         control("forward", sandbox, ports, code=2)
+
+
+def test_files_of_any_size_survive_the_loss_of_a_pod(local, sandbox, tmp_path):
+    """The first pod is killed when a third of the file has passed, once in each direction."""
+    content, third = os.urandom(24 << 20), 8 << 20
+    (tmp_path / "large").write_bytes(content)
+    with Service(local, count=2) as service:
+        proxy = faults.Proxy(service.addresses[0], on_cut=lambda _: service.pods[0].kill())
+        control = Control([proxy.address, service.addresses[1]])
+
+        proxy.on_connect = lambda connection: setattr(connection, "cut_after_sent", third)
+        up = control("upload", "--mode=640", sandbox, str(tmp_path / "large"), "dir/large")
+        assert proxy.cuts == 1 and service.addresses[1] in up.stderr.decode()
+        told = control("stat", "--sha256", sandbox, "dir/large").stdout.decode().split()
+        assert told[:2] == [hashlib.sha256(content).hexdigest(), "-rw-r-----"]
+        assert control("dir", sandbox, "dir").stdout.count(b"\n") == 1
+
+        service.restart(0)
+        proxy.on_connect = lambda connection: setattr(connection, "cut_after", third)
+        down = control("download", sandbox, "dir/large", str(tmp_path / "back"))
+        assert proxy.cuts == 2 and service.addresses[1] in down.stderr.decode()
+        assert (tmp_path / "back").read_bytes() == content
+        assert sorted(os.listdir(tmp_path)) == ["back", "large"]
+        proxy.close()
+
+
+def test_uploads_and_downloads_through_pipes(control, sandbox):
+    content = os.urandom(3_000_000)
+    control("upload", sandbox, "-", "piped", data=content)
+    assert control("download", sandbox, "piped", "-").stdout == content
+    missing = control("download", sandbox, "no/such", "-", code=255)
+    assert b"FILE_NOT_FOUND" in missing.stderr and missing.stdout == b""

@@ -14,6 +14,7 @@ class Connection:
         self.to_server = 0  # bytes so far
         self.to_client = 0
         self.cut_after = None  # bytes to the client at which it breaks
+        self.cut_after_sent = None  # bytes to the server at which it does
         self.stalled = threading.Event()
         self._lock = threading.Lock()
         self._open = True
@@ -54,12 +55,21 @@ class Connection:
                             return
                     else:
                         self.to_server += len(data)
+                        if self.cut_after_sent is not None and \
+                                self.to_server >= self.cut_after_sent:
+                            self._break()
+                            return
                     sides[source].sendall(data)
         except (OSError, ValueError):
             pass
         finally:
             self.cut()
             self.proxy.forget(self)
+
+    def _break(self):
+        self.proxy.cuts += 1
+        self.proxy.on_cut(self)
+        self.cut()
 
     def _towards_client(self, data):
         while self.stalled.is_set() and self._open:
@@ -71,9 +81,7 @@ class Connection:
             if keep > 0:
                 self.client.sendall(data[:keep])
             self.to_client += max(keep, 0)
-            self.proxy.cuts += 1
-            self.proxy.on_cut(self)
-            self.cut()
+            self._break()
             return None
         self.to_client += len(data)
         return data
@@ -82,7 +90,7 @@ class Connection:
 class Proxy:
     """Listens on a port of its own and passes everything on to target ("host:port").
 
-    on_connect(connection) may set cut_after or stalled before any byte passes.
+    on_connect(connection) may set cut_after, cut_after_sent or stalled before any byte passes.
     """
 
     def __init__(self, target, on_connect=None, on_cut=None):

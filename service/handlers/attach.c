@@ -61,10 +61,12 @@ struct attach {
     bool deaf;         /* the command takes no input any more */
     bool news;         /* the client is to be told the offset */
     bool held;
-    uint32_t cols, rows; /* 0: no new size is wanted */
+    uint32_t cols, rows; /* wanted of the terminal; 0: no new size is */
+    uint32_t cols_sent, rows_sent;
 
     enum doing doing;
     size_t in_flight; /* bytes of pending */
+    bool eof_sent;    /* behind them */
     struct e2b_op op;
     struct e2b_output output;
     struct call_timer again; /* the last verb did not get through */
@@ -212,8 +214,8 @@ static void verb_ran(struct attach *a, enum doing what)
         a->failures = 0;
     if (what != DOING_RESIZE && (result == RECORDER_RESULT_OK || full)) {
         if (recorder_number(&a->output, &offset)) {
-            if (what == DOING_TYPE && !full && a->in_flight == buf_len(&a->pending))
-                a->eof = false; /* it went with the last bytes */
+            if (what == DOING_TYPE && !full && a->eof_sent)
+                a->eof = false;
             take_offset(a, offset);
         }
         if (full)
@@ -222,8 +224,8 @@ static void verb_ran(struct attach *a, enum doing what)
         wait_again(a);
     } else if (result == RECORDER_RESULT_FAILED) {
         verb_failed(a, what, &st);
-    } else {
-        a->cols = a->rows = 0;
+    } else if (a->cols == a->cols_sent && a->rows == a->rows_sent) {
+        a->cols = a->rows = 0; /* else another one came meanwhile */
     }
 }
 
@@ -271,9 +273,10 @@ static void start_input(struct attach *a, enum doing what)
     if (what == DOING_TYPE) {
         a->in_flight =
             buf_len(&a->pending) < INPUT_STEP_BYTES ? buf_len(&a->pending) : INPUT_STEP_BYTES;
+        a->eof_sent = a->eof && a->in_flight == buf_len(&a->pending);
         input = (struct input_spec){.data = buf_data(&a->pending),
                                     .len = a->in_flight,
-                                    .eof = a->eof && a->in_flight == buf_len(&a->pending),
+                                    .eof = a->eof_sent,
                                     .positioned = true,
                                     .offset = a->offset};
     }
@@ -288,6 +291,8 @@ static void start_resize(struct attach *a)
 {
     char who[VALIDATE_ID_MAX + 8], cols[24], rows[24];
 
+    a->cols_sent = a->cols;
+    a->rows_sent = a->rows;
     snprintf(who, sizeof(who), "--id=%s", a->command_id);
     snprintf(cols, sizeof(cols), "--cols=%" PRIu32, a->cols);
     snprintf(rows, sizeof(rows), "--rows=%" PRIu32, a->rows);

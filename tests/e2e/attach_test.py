@@ -119,6 +119,27 @@ def test_size_is_set_and_changes(stub, sandbox, shell):
     attached.leave()
 
 
+def test_of_sizes_that_come_fast_the_last_one_stays(stub, sandbox, shell):
+    """As from a window that is dragged: the next one comes while one is on its way."""
+    attached = Attached(stub, sandbox, shell)
+    attached.shows(b"ready> ").until(lambda a: a.offset is not None)
+    for n in range(20):
+        attached.resize(101 + n, 31 + n)
+    attached.type(b"stty size\n")
+    attached.shows(b"50 120\r\n")
+    attached.leave()
+
+
+def test_an_end_that_comes_right_behind_what_is_typed_is_told(stub, sandbox):
+    name = start(stub, sandbox, "end%d" % time.time_ns(), shell="wc -c", stdin=True)
+    attached = Attached(stub, sandbox, name).until(lambda a: a.offset == 0)
+    attached.type(b"four")
+    attached.type(b"", eof=True)
+    while attached.step():
+        pass
+    assert attached.events.exited.code == 0 and bytes(attached.events.out) == b"4\n"
+
+
 def test_it_can_be_left_and_taken_up_on_another_pod(stub, other_stub, sandbox, shell):
     first = Attached(stub, sandbox, shell).shows(b"ready> ").until(lambda a: a.offset is not None)
     first.type(b"x=left\n")

@@ -7,6 +7,8 @@
   create   e2b-local through its API alone: a sandbox, over bwrap for a command; and until its first
            command is over
   start    a command in a sandbox that is there, over bwrap for the same
+  overload a pod with ten times the callers that --max-calls lets in: p99 of those that are accepted
+           over that of one caller, and p99 of refusals over the median of who is accepted
   many     500 sandboxes at once: the memory of each, and what they leave when they are deleted
 
 Exits with 1 when a figure is behind the floor that the prototype set.
@@ -27,6 +29,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import overload  # noqa: E402
 import sandboxes  # noqa: E402
 from harness import api, follow, programs  # noqa: E402
 from harness.service import Service  # noqa: E402
@@ -206,7 +209,7 @@ def main():
     parser = argparse.ArgumentParser(prog="./dev bench")
     parser.add_argument("what", nargs="*", help="only these figures")
     wanted = parser.parse_args().what or [
-        "unary", "logs", "memory", "create", "start", "many"]
+        "unary", "logs", "memory", "create", "start", "many", "overload"]
     programs.adopt_orphans()
     data = tempfile.mkdtemp(prefix="sandboxd-bench-")
     bad = False
@@ -235,6 +238,8 @@ def main():
             bad |= each > STREAM_LIMIT
             print("memory  idle %.1f MiB, per open follow stream at 1,000: %.1f KiB (limit %d)"
                   % (idle / (1 << 20), each / 1024, STREAM_LIMIT // 1024), flush=True)
+        if "overload" in wanted:
+            bad |= overload.overload()
     finally:
         local.stop()
         shutil.rmtree(data, ignore_errors=True)

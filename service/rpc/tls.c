@@ -69,7 +69,9 @@ static grpc_ssl_certificate_config_reload_status fetch(void *arg,
     if (is_news) {
         grpc_ssl_pem_key_cert_pair pair = {t->now.key_pem, t->now.chain_pem};
 
-        *ret = grpc_ssl_server_certificate_config_create(t->now.client_ca_pem, &pair, 1);
+        /* Core insists on authorities, also where it will ask nobody for a certificate. */
+        *ret = grpc_ssl_server_certificate_config_create(
+            t->ask_clients ? t->now.client_ca_pem : t->now.chain_pem, &pair, 1);
         t->is_news = false;
     }
     pthread_mutex_unlock(&t->lock);

@@ -322,6 +322,22 @@ def test_what_makes_no_sense_does_not_start(arguments, says):
     assert says in result.stderr
 
 
+# --- without client certificates ---
+
+def test_whoever_knows_the_authority_is_let_in(store, authority, stranger, client):
+    """Also with a certificate: nobody is asked for it. A rotation is seen here as well."""
+    pod = programs.Pod(NOWHERE, None, *options(store, client_ca=False))
+    assert check(pod, authority).status == check(pod, authority, client).status == 1
+    cert, key = authority.sign("renewed")
+    store.put(cert, key, authority.path)
+    programs.wait_until(lambda: served_serial(pod, authority) == serial_of(cert), timeout=30,
+                        what="the new certificate")
+    assert check(pod, authority).status == 1
+    with pytest.raises(grpc.RpcError):
+        check(pod, stranger, timeout=5)
+    pod.stop()
+
+
 # --- sandboxctl ---
 
 

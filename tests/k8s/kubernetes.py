@@ -9,11 +9,11 @@ import pytest
 import yaml
 from harness import programs
 
-OVERLAYS = ["dev", "production", "istio", "linkerd", "gateway"]
+OVERLAYS = ["dev", "production", "tls", "mtls", "istio", "linkerd", "gateway"]
 # The oldest that has all we use (preStop sleep without a feature gate), one in between, the newest.
 VERSIONS = ["1.30", "1.34", "1.37"]
 # Made by who installs, as the overlays say.
-OUTSIDE_SECRETS = {"sandboxd-e2b", "sandboxd-keys", "sandboxd-tls"}
+OUTSIDE_SECRETS = {"sandboxd-e2b", "sandboxd-keys", "sandboxd-tls", "sandboxd-clients"}
 
 
 def tool(variable, what):

@@ -1,11 +1,14 @@
 """Every overlay: taken by Kubernetes' schemas, in agreement with itself, and with sandboxd."""
 
+import hashlib
 import os
 import re
 import subprocess
 
+import grpc
 import pytest
 from harness import api, programs
+from harness.certificates import Authority
 from harness.programs import API_KEY
 from kubernetes import OUTSIDE_SECRETS, OVERLAYS, VERSIONS, Objects, built, documents, tool
 
@@ -121,7 +124,10 @@ def test_what_is_referred_to_is_there(objects):
                    <= d["spec"]["template"]["metadata"]["labels"].items())
         ports = {p["name"] for p in pod["spec"]["template"]["spec"]["containers"][0]["ports"]}
         for port in service["spec"]["ports"]:
-            assert port["targetPort"] in ports and port["appProtocol"] != "grpc"
+            assert port["targetPort"] in ports
+            secure = "SANDBOXD_TLS_CERT" in objects.environment(secrets=SECRETS)
+            assert port["appProtocol"] == ("tls" if secure else "http" if port["name"] == "http"
+                                           else "kubernetes.io/h2c")
     for autoscaler in objects.of("HorizontalPodAutoscaler"):
         target = objects.one("Deployment", autoscaler["spec"]["scaleTargetRef"]["name"])
         assert "replicas" not in target["spec"]
@@ -129,13 +135,40 @@ def test_what_is_referred_to_is_there(objects):
         assert {e["port"] for e in monitor["spec"]["podMetricsEndpoints"]} == {"admin"}
 
 
-def test_sandboxd_takes_its_settings(objects, tmp_path):
+FILES = ["SANDBOXD_AUTH_KEYS", "SANDBOXD_TLS_CERT", "SANDBOXD_TLS_KEY", "SANDBOXD_TLS_CLIENT_CA"]
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory):
+    return Authority(tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture
+def secrets(tmp_path, authority):
+    """What who installs puts into the secrets, under the names that the overlays say."""
+    cert, key = authority.sign("pod", usage="serverAuth")
+    digest = hashlib.sha256(b"acme's").hexdigest()
+    for name, content in {
+            "keys/keys": b"key acme sha256:%s\n" % digest.encode("ascii"),
+            "tls/tls.crt": cert.read_bytes(), "tls/tls.key": key.read_bytes(),
+            "clients/ca.crt": authority.path.read_bytes()}.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    return tmp_path
+
+
+def settings(objects, secrets):
+    """The environment, with the files of mounted secrets where they are here."""
     env = objects.environment(secrets=SECRETS)
-    if "SANDBOXD_AUTH_KEYS" in env:
-        mounts = objects.pod()["containers"][0]["volumeMounts"]
-        assert os.path.dirname(env["SANDBOXD_AUTH_KEYS"]) in [m["mountPath"] for m in mounts]
-        (tmp_path / "keys").write_text("key acme sha256:%s\n" % ("0" * 64), encoding="utf-8")
-        env["SANDBOXD_AUTH_KEYS"] = str(tmp_path / "keys")
+    mounts = {m["mountPath"] for m in objects.pod()["containers"][0].get("volumeMounts", [])}
+    for name in set(FILES) & set(env):
+        assert os.path.dirname(env[name]) in mounts
+        env[name] = env[name].replace("/etc/sandboxd", str(secrets))
+    return env
+
+
+def test_sandboxd_takes_its_settings(objects, secrets):
+    env = settings(objects, secrets)
     done = programs.run("service/sandboxd", "--check-config", env=env)
     assert done.returncode == 0, done.stderr
     ports = {p["name"]: p["containerPort"] for p in objects.pod()["containers"][0]["ports"]}
@@ -239,6 +272,35 @@ def test_the_programs_of_dev_work_together(data_dir):
             pod.stop()
     finally:
         local.stop()
+
+
+@pytest.mark.parametrize("overlay", ["tls", "mtls"])
+def test_callers_of_the_overlays_with_tls(local, secrets, authority, overlay):
+    env = {**settings(Objects(overlay), secrets), "SANDBOXD_LISTEN": "127.0.0.1:0",
+           "SANDBOXD_ADMIN_LISTEN": "127.0.0.1:0", "E2B_API_URL": local.url,
+           "E2B_SANDBOX_URL": local.url}
+    own = [path.read_bytes() for path in authority.sign("caller", usage="clientAuth")]
+    pod = programs.Program("sandboxd", [programs.find("service/sandboxd")], env)
+    try:
+        pod.wait_ready()
+
+        def listed(certificate, key):
+            """How ListSandboxes ends."""
+            credentials = grpc.ssl_channel_credentials(authority.path.read_bytes(), *certificate)
+            with grpc.secure_channel(pod.address, credentials) as channel:
+                try:
+                    api.Stub(channel).ListSandboxes(api.ListSandboxesRequest(), timeout=60, metadata=(
+                        ("authorization", "Bearer " + key),))
+                except grpc.RpcError as error:
+                    return error.code()
+            return grpc.StatusCode.OK
+
+        refused = grpc.StatusCode.UNAUTHENTICATED
+        assert listed(own[::-1], "acme's") == grpc.StatusCode.OK
+        assert listed(own[::-1], "another") == refused
+        assert listed([], "acme's") == (refused if overlay == "mtls" else grpc.StatusCode.OK)
+    finally:
+        pod.stop()
 
 
 def test_documents_have_a_kind_once():

@@ -21,9 +21,10 @@ static int64_t or_default(int64_t value, int64_t standard)
 }
 
 /* NULL: connections are not encrypted. */
-static const struct rpc_tls *tls_of(const struct sandbox_client_options *o, struct rpc_tls *room)
+static const struct endpoint_tls *tls_of(const struct sandbox_client_options *o,
+                                         struct endpoint_tls *room)
 {
-    *room = (struct rpc_tls){o->tls_ca, o->tls_cert, o->tls_key, o->tls_server_name};
+    *room = (struct endpoint_tls){o->tls_ca, o->tls_cert, o->tls_key, o->tls_server_name};
     return o->tls || o->tls_ca != NULL || o->tls_cert != NULL || o->tls_server_name != NULL ? room
                                                                                             : NULL;
 }
@@ -51,7 +52,7 @@ static bool add_address(struct sandbox_client *c, const char *start, size_t len,
                            CLIENT_MAX_ADDRESSES);
 
     char *address = xstrndup(start, len);
-    struct rpc_tls tls;
+    struct endpoint_tls tls;
 
     c->endpoints[c->policy.n_addresses++] =
         endpoint_new(address, c->connect_timeout_ms, o->user_agent, tls_of(o, &tls));

@@ -1,38 +1,22 @@
 /*
- * Calls over gRPC: the only part of the library that knows gRPC core. A call sends one request, or
- * with RPC_MANY any number, and reads messages until its status; a unary call is one that has a
- * single message.
+ * Calls over gRPC: this and endpoint.h are all of the library that knows gRPC core. A call sends
+ * one request, or with RPC_MANY any number, and reads messages until its status; a unary call is
+ * one that has a single message.
  */
 #pragma once
 
+#include "client/endpoint.h"
 #include "client/include/sandbox.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-struct endpoint; /* one address and the connection to it; must outlive its calls */
-struct rpc;      /* one call */
+struct rpc; /* one call */
 
 /* Balanced, for everything below. */
 void rpc_library_init(void);
 void rpc_library_deinit(void);
-
-struct rpc_tls {
-    const char *ca, *cert, *key, *server_name; /* as in struct sandbox_client_options */
-};
-
-/* tls is read now; NULL: connections are not encrypted. */
-struct endpoint *endpoint_new(const char *address, int64_t connect_timeout_ms,
-                              const char *user_agent, const struct rpc_tls *tls);
-void endpoint_free(struct endpoint *e); /* NULL is fine */
-const char *endpoint_address(const struct endpoint *e);
-
-/*
- * Waits for a connection until until_ns (monotonic), so that a call which fails afterwards may have
- * been heard and one that fails before was not. False: there is none.
- */
-bool endpoint_connect(struct endpoint *e, int64_t until_ns);
 
 enum rpc_event {
     RPC_MESSAGE, /* *ret is the next message, to be freed by the caller */

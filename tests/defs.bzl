@@ -34,3 +34,19 @@ PROGRAMS = [
     "//runtime/local:e2b-local",
     "//service:sandboxd",
 ]
+
+def service_test(name, srcs = None, data = [], **kwargs):
+    """A pytest_test of a whole service.
+
+    Args:
+      name: the target.
+      srcs: as for pytest_test; the file that is named like the target if not set.
+      data: what it uses besides PROGRAMS.
+      **kwargs: as for pytest_test.
+    """
+    pytest_test(
+        name = name,
+        srcs = srcs or [name + ".py"],
+        data = PROGRAMS + data,
+        **kwargs
+    )

@@ -7,6 +7,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 
 #include <errno.h>
@@ -33,20 +34,6 @@ enum {
 };
 
 /* --- its log --- */
-
-static void pass_on(const uint8_t *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(STDERR_FILENO, data, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return;
-        data += n;
-        len -= (size_t)n;
-    }
-}
 
 static void copy_text(json_object *o, const char *key, const char *before, char *to, size_t size)
 {
@@ -84,7 +71,7 @@ static void take_lines(struct local_runtime *r)
         *end = '\0';
         if (r->ready || !take_ready_line(r, (const char *)line)) {
             *end = '\n';
-            pass_on(line, len);
+            fd_write_all(STDERR_FILENO, line, len);
         }
         buf_consume(&r->log, len);
     }
@@ -97,7 +84,7 @@ static bool read_log(struct local_runtime *r)
     ssize_t n;
 
     if (to == NULL) {
-        pass_on(buf_data(&r->log), buf_len(&r->log));
+        fd_write_all(STDERR_FILENO, buf_data(&r->log), buf_len(&r->log));
         buf_clear(&r->log);
         to = buf_reserve(&r->log, READ_MAX);
     }

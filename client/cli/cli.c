@@ -3,6 +3,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 #include "common/connect/json.h"
@@ -165,23 +166,6 @@ struct sandbox_client *cli_connect(const struct cli *cli, const char *addresses)
     return client;
 }
 
-bool cli_write(int fd, const void *data, size_t len)
-{
-    const char *at = data;
-
-    while (len > 0) {
-        ssize_t n = write(fd, at, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return false;
-        at += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 bool cli_print_json(const ProtobufCMessage *message)
 {
     AUTO(buf_deinit) struct buf line = BUF_INIT(JSON_MAX_BYTES);
@@ -190,7 +174,7 @@ bool cli_print_json(const ProtobufCMessage *message)
         errno = EILSEQ; /* protobuf-c takes any bytes for a string, JSON does not */
         return false;
     }
-    return cli_write(STDOUT_FILENO, buf_data(&line), buf_len(&line));
+    return fd_write_all(STDOUT_FILENO, buf_data(&line), buf_len(&line));
 }
 
 void cli_json_string(struct buf *to, const char *text)
@@ -232,7 +216,7 @@ static void fail_json(const struct sandbox_error *err)
         buf_append_byte(&line, '}');
     }
     buf_append_str(&line, "}}\n");
-    cli_write(STDERR_FILENO, buf_data(&line), buf_len(&line));
+    fd_write_all(STDERR_FILENO, buf_data(&line), buf_len(&line));
 }
 
 int cli_fail(const struct cli *cli, const struct sandbox_error *err)

@@ -78,6 +78,3 @@ int cli_usage(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 /* All that a descriptor gives. False: errno says why; EFBIG: it is more than the buffer takes. */
 bool cli_read(int fd, struct buf *to);
-
-/* All of it, to a descriptor. False: it is gone. */
-bool cli_write(int fd, const void *data, size_t len);

@@ -3,6 +3,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -93,9 +94,9 @@ static bool print_content(const ProtobufCMessage *response)
 
     switch (r->content_case) {
     case SANDBOX__V1__READ_FILE_RESPONSE__CONTENT_DATA:
-        return cli_write(STDOUT_FILENO, r->data.data, r->data.len);
+        return fd_write_all(STDOUT_FILENO, r->data.data, r->data.len);
     case SANDBOX__V1__READ_FILE_RESPONSE__CONTENT_TEXT:
-        return cli_write(STDOUT_FILENO, r->text, strlen(r->text));
+        return fd_write_all(STDOUT_FILENO, r->text, strlen(r->text));
     case SANDBOX__V1__READ_FILE_RESPONSE__CONTENT__NOT_SET:
     case _SANDBOX__V1__READ_FILE_RESPONSE__CONTENT__CASE_IS_INT_SIZE:
         break;

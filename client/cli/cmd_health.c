@@ -3,6 +3,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "grpc/health/v1/health.pb-c.h"
 
@@ -28,7 +29,7 @@ static void print_health(const struct cli *cli, const char *address, const char 
         cli_json_string(&line, message);
     }
     buf_append_str(&line, "}\n");
-    cli_write(STDOUT_FILENO, buf_data(&line), buf_len(&line));
+    fd_write_all(STDOUT_FILENO, buf_data(&line), buf_len(&line));
 }
 
 static int check(const struct cli *cli, const char *address)

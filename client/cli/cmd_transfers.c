@@ -3,6 +3,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 
 #include <errno.h>
@@ -94,7 +95,7 @@ static bool on_write(void *user, const void *data, size_t len)
 {
     struct transfer *t = user;
 
-    if (cli_write(t->fd, data, len))
+    if (fd_write_all(t->fd, data, len))
         return true;
     t->failed_errno = errno;
     return false;
@@ -153,7 +154,7 @@ static int spool(int from)
         n = read(from, block, COPY_BYTES);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 || !cli_write(fd, block, (size_t)n)) {
+        if (n < 0 || !fd_write_all(fd, block, (size_t)n)) {
             int why = errno;
 
             close(fd);

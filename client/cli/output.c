@@ -6,6 +6,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -15,19 +16,19 @@
 static bool print_line(struct buf *line)
 {
     buf_append_byte(line, '\n');
-    return cli_write(STDOUT_FILENO, buf_data(line), buf_len(line));
+    return fd_write_all(STDOUT_FILENO, buf_data(line), buf_len(line));
 }
 
 static bool print_bytes(int fd, const ProtobufCBinaryData *data)
 {
-    return cli_write(fd, data->data, data->len);
+    return fd_write_all(fd, data->data, data->len);
 }
 
 static bool print_text(const Sandbox__V1__Text *text)
 {
     int fd = text->stream == SANDBOX__V1__STREAM__STREAM_STDERR ? STDERR_FILENO : STDOUT_FILENO;
 
-    return cli_write(fd, text->text, strlen(text->text));
+    return fd_write_all(fd, text->text, strlen(text->text));
 }
 
 static bool print_event(const Sandbox__V1__CommandEvent *event)

@@ -7,6 +7,7 @@
 #include "runtime/recorder/assemble.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "common/journal/pb.h"
 #include "runtime/recorder/entry.h"
@@ -165,7 +166,7 @@ static bool append_rest(int to, const struct parts *p, const struct part *part, 
 
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 || (n > 0 && !write_all(to, block, (size_t)n)))
+        if (n < 0 || (n > 0 && !fd_write_all(to, block, (size_t)n)))
             return false;
         if (n == 0)
             return errno = EIO, false;

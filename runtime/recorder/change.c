@@ -5,6 +5,7 @@
 #include "runtime/recorder/change.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/files.h"
@@ -64,7 +65,7 @@ static bool copy_content(int from, int to)
     while ((n = read(from, block, STEP)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
-        if (n < 0 || !write_all(to, block, (size_t)n))
+        if (n < 0 || !fd_write_all(to, block, (size_t)n))
             return false;
     }
     return true;

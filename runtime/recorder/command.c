@@ -7,6 +7,7 @@
 #include "runtime/recorder/command.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/limits.h"
@@ -179,7 +180,7 @@ struct plan {
 static void __attribute__((noreturn))
 child_fails(const struct plan *p, const struct start_failure *why)
 {
-    write_all(p->gate, why, sizeof(*why));
+    fd_write_all(p->gate, why, sizeof(*why));
     _exit(why->code);
 }
 
@@ -421,7 +422,7 @@ bool command_run(struct command *c, struct start_failure *ret)
     AUTO_CLOSE int gate = take_fd(&c->gate);
     size_t have = 0;
 
-    if (write_all(gate, "", 1)) {
+    if (fd_write_all(gate, "", 1)) {
         while (have < sizeof(*ret)) {
             ssize_t n = read(gate, (char *)ret + have, sizeof(*ret) - have);
 

@@ -6,6 +6,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "common/base/sha256.h"
 #include "common/journal/pb.h"
@@ -82,8 +83,8 @@ static bool write_head(const struct reading *r, uint64_t length, struct status *
     len = buf_len(&head);
     for (int i = 0; i < 4; i++)
         size[i] = (uint8_t)(len >> (24 - 8 * i));
-    return (write_all(STDOUT_FILENO, size, sizeof(size)) &&
-            write_all(STDOUT_FILENO, buf_data(&head), len)) ||
+    return (fd_write_all(STDOUT_FILENO, size, sizeof(size)) &&
+            fd_write_all(STDOUT_FILENO, buf_data(&head), len)) ||
            fault_errno(st, "the file cannot be sent");
 }
 
@@ -101,7 +102,7 @@ static bool pass(struct reading *r, uint64_t length, bool send, struct status *s
             return changed(r, st); /* it is shorter than it was */
         if (r->d->with_sha256)
             sha256_update(&r->sha256, r->block, (size_t)n);
-        if (send && !write_all(STDOUT_FILENO, r->block, (size_t)n))
+        if (send && !fd_write_all(STDOUT_FILENO, r->block, (size_t)n))
             return fault_errno(st, "the file cannot be sent");
         length -= (uint64_t)n;
     }
@@ -130,7 +131,7 @@ static bool write_end(struct reading *r, bool whole, struct status *st)
         sha256_final(&r->sha256, digest);
         pb_add_bytes(&end, SHA256, digest, sizeof(digest));
     }
-    return write_all(STDOUT_FILENO, buf_data(&end), buf_len(&end)) ||
+    return fd_write_all(STDOUT_FILENO, buf_data(&end), buf_len(&end)) ||
            fault_errno(st, "the file cannot be sent");
 }
 

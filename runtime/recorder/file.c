@@ -6,6 +6,7 @@
 
 #include "common/base/base64.h"
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "common/journal/pb.h"
 #include "runtime/recorder/assemble.h"
@@ -264,7 +265,7 @@ bool file_verb(const struct state *s, const struct request *r, struct status *st
     bool ok = read_request(r, &message, st) && parse(&message, &spec, st) &&
               place_init(&place, s, spec.user, st) && run(s, &place, &spec, &out, st);
 
-    if (!write_all(STDOUT_FILENO, buf_data(&out), buf_len(&out)) && ok)
+    if (!fd_write_all(STDOUT_FILENO, buf_data(&out), buf_len(&out)) && ok)
         ok = fault_errno(st, "the answer cannot be written");
     return ok;
 }

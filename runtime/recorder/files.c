@@ -2,6 +2,7 @@
 #include "runtime/recorder/files.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -35,28 +36,13 @@ bool file_read(int dir, const char *name, struct buf *to)
     }
 }
 
-bool write_all(int fd, const void *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return false;
-        data = (const char *)data + n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 bool file_create(int dir, const char *name, const void *data, size_t len)
 {
     AUTO_CLOSE int fd = openat(dir, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 
     if (fd < 0)
         return false;
-    if (write_all(fd, data, len))
+    if (fd_write_all(fd, data, len))
         return true;
 
     int error = errno;

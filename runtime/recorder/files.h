@@ -18,9 +18,6 @@ bool file_write(int dir, const char *name, const void *data, size_t len);
 /* Makes a file that must not exist yet. */
 bool file_create(int dir, const char *name, const void *data, size_t len);
 
-/* Writes all of it, waiting where fd blocks. False with errno set. */
-bool write_all(int fd, const void *data, size_t len);
-
 /* Removes a directory that holds only files. */
 void remove_flat_dir(int parent, const char *name);
 

@@ -10,6 +10,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/journal/pb.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/segments.h"
@@ -69,7 +70,7 @@ void gone_add(int dir, const struct segment *s, uint64_t max_journal_bytes)
     add_varint(&record, buf_len(&events));
     if (!buf_append(&record, buf_data(&events), buf_len(&events)))
         return;
-    if (!write_all(fd, buf_data(&record), buf_len(&record)) && ftruncate(fd, info.st_size) != 0)
+    if (!fd_write_all(fd, buf_data(&record), buf_len(&record)) && ftruncate(fd, info.st_size) != 0)
         unlinkat(dir, "gone", 0);
     most = most < ACCOUNT_MIN ? ACCOUNT_MIN : most > ACCOUNT_MAX ? ACCOUNT_MAX : most;
     if ((uint64_t)info.st_size + buf_len(&record) > most)

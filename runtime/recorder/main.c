@@ -3,6 +3,7 @@
  * follow. One short-lived process per verb; see common/journal/verbs.h, which is the contract.
  */
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/options.h"
 #include "common/base/version.h"
 #include "runtime/recorder/claim.h"
@@ -146,7 +147,7 @@ static bool do_show(const struct state *s, const struct request *r, struct statu
 
     if (!show_command(s, r->id, &frame, st))
         return false;
-    return write_all(STDOUT_FILENO, buf_data(&frame), buf_len(&frame)) ||
+    return fd_write_all(STDOUT_FILENO, buf_data(&frame), buf_len(&frame)) ||
            fault_errno(st, "the command cannot be written");
 }
 

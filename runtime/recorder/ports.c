@@ -7,6 +7,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 #include "common/journal/pb.h"
@@ -232,7 +233,7 @@ static void look_as(struct ports *p, uid_t uid, gid_t gid, int to)
     for (size_t i = 0; i < p->n; i++) {
         struct holder h = {.inode = p->list[i].inode, .pid = p->list[i].pid};
 
-        if (h.pid != 0 && !write_all(to, &h, sizeof(h)))
+        if (h.pid != 0 && !fd_write_all(to, &h, sizeof(h)))
             break;
     }
     _exit(0);
@@ -364,6 +365,6 @@ bool ports_list(const struct state *s, uint16_t port, int64_t timeout_ms, struct
         if (!add_port(s, &ports.list[i], &response))
             break; /* thousands of them: those that fit */
     }
-    return write_all(STDOUT_FILENO, buf_data(&response), buf_len(&response)) ||
+    return fd_write_all(STDOUT_FILENO, buf_data(&response), buf_len(&response)) ||
            fault_errno(st, "the ports cannot be written");
 }

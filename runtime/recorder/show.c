@@ -5,6 +5,7 @@
 #include "runtime/recorder/show.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "common/base/utf8.h"
 #include "common/journal/pb.h"
@@ -310,7 +311,7 @@ bool show_list(const struct state *s, const char *after, size_t limit,
             continue;
         if (!add_view(&v, RECORDER_LIST_ROOM, &frame, st))
             return false;
-        if (!write_all(STDOUT_FILENO, buf_data(&frame), buf_len(&frame)))
+        if (!fd_write_all(STDOUT_FILENO, buf_data(&frame), buf_len(&frame)))
             return fault_errno(st, "the list cannot be written");
         limit--;
     }

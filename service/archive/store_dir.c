@@ -7,6 +7,7 @@
 #include "service/archive/store.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/list.h"
 #include "common/base/mem.h"
 #include "sandbox/v1/errors.pb-c.h"
@@ -59,21 +60,6 @@ static int open_parent(const struct store_dir *d, const char *key, bool make, co
     return dir;
 }
 
-static bool write_whole(int fd, const uint8_t *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return false;
-        data += n;
-        len -= (size_t)n;
-    }
-    return fsync(fd) == 0;
-}
-
 static bool put(struct store *s, const char *key, const uint8_t *data, size_t len, int64_t until_ns,
                 struct status *st)
 {
@@ -93,7 +79,8 @@ static bool put(struct store *s, const char *key, const uint8_t *data, size_t le
     if (fd < 0)
         return failed(st, "a file cannot be made");
     /* Who was faster wrote the same. */
-    if (!write_whole(fd, data, len) || renameat(dir, own, dir, name) != 0 || fsync(dir) != 0) {
+    if (!fd_write_all(fd, data, len) || fsync(fd) != 0 || renameat(dir, own, dir, name) != 0 ||
+        fsync(dir) != 0) {
         failed(st, "a file cannot be written");
         unlinkat(dir, own, 0);
         return false;

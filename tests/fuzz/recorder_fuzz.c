@@ -4,6 +4,7 @@
  * given, and a record that does not hold together is noticed or shown, never trusted.
  */
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/journal/view.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/gone.h"
@@ -53,7 +54,7 @@ static void put(const char *name, const uint8_t *data, size_t len)
 {
     AUTO_CLOSE int fd = openat(scratch(), name, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 
-    require(fd >= 0 && write_all(fd, data, len));
+    require(fd >= 0 && fd_write_all(fd, data, len));
 }
 
 static void read_journal(uint64_t from, const struct view_options *o)

@@ -4,6 +4,7 @@
  * part may be large, and everybody else waits meanwhile.
  */
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "common/connect/json.h"
 #include "common/http/body.h"
@@ -92,19 +93,6 @@ static void finish(struct compose *c)
     answer(c);
 }
 
-static bool write_all(int fd, const uint8_t *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0)
-            return false;
-        data += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 /* Bytes copied, 0 at the end of the source, -1 with errno. */
 static ssize_t copy_some(struct compose *c)
 {
@@ -115,7 +103,7 @@ static ssize_t copy_some(struct compose *c)
         return n;
     /* Some file systems refuse, and some say 0 for files that have no size until they are read. */
     n = read(c->in, piece, sizeof(piece));
-    return n > 0 && !write_all(c->out, piece, (size_t)n) ? -1 : n;
+    return n > 0 && !fd_write_all(c->out, piece, (size_t)n) ? -1 : n;
 }
 
 static void step(struct loop_timer *timer)

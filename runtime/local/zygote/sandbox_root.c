@@ -9,6 +9,7 @@
 #include "runtime/local/zygote/sandbox_root.h"
 
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "runtime/local/agent/handover.h"
 #include "runtime/local/sudo/sudo_program.h"
@@ -148,7 +149,6 @@ static void bind_read_only(const char *source, const char *target)
 static void place_sudo(const struct sandbox_host *host, const char *lower)
 {
     static const char path[] = "mnt/upper/usr/bin/sudo";
-    const uint8_t *from = sudo_program_start;
     AUTO_FREE char *bin = xasprintf("%s/bin", lower);
     AUTO_CLOSE int fd = -1;
     struct stat info;
@@ -158,12 +158,8 @@ static void place_sudo(const struct sandbox_host *host, const char *lower)
     make_directory("mnt/upper/usr/bin", 0755);
     fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0755);
     must(fd >= 0, "make %s", path);
-    while (from < sudo_program_end) {
-        ssize_t n = write(fd, from, (size_t)(sudo_program_end - from));
-
-        must(n > 0, "write %s", path);
-        from += n;
-    }
+    must(fd_write_all(fd, sudo_program_start, (size_t)(sudo_program_end - sudo_program_start)),
+         "write %s", path);
     if (host->tier == ZYGOTE_TIER_A)
         must(fchmod(fd, 04755) == 0, "make %s set-user-id", path);
 }

@@ -9,6 +9,7 @@
 
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
+#include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "runtime/local/agent/handover.h"
 #include "runtime/local/zygote/sandbox_host.h"
@@ -24,28 +25,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-static bool write_all(int fd, const uint8_t *data, size_t len)
-{
-    while (len > 0) {
-        ssize_t n = write(fd, data, len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return false;
-        data += n;
-        len -= (size_t)n;
-    }
-    return true;
-}
-
 int zygote_sealed_file(const char *name, unsigned flags, const uint8_t *data, size_t len)
 {
     AUTO_CLOSE int fd = memfd_create(name, flags | MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
     if (fd < 0 && errno == EINVAL && flags) /* before 6.3 there is no such flag */
         fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd < 0 || !write_all(fd, data, len) ||
+    if (fd < 0 || !fd_write_all(fd, data, len) ||
         fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
         return -1;
     return take_fd(&fd);

@@ -247,45 +247,28 @@ struct verb {
     const char *name;
     bool (*run)(const struct state *s, const struct request *r, struct status *st);
     unsigned needs;
+    const char *summary;
 };
 
 static const struct verb verbs[] = {
-    {"setup", do_setup, 0},
-    {"run", do_run, NEEDS_SPEC},
-    {"follow", do_follow, NEEDS_ID},
-    {"watch", do_watch, NEEDS_SPEC},
-    {"input", drive_input, NEEDS_ID | NEEDS_SPEC},
-    {"signal", drive_signal, NEEDS_ID | NEEDS_SIGNAL},
-    {"resize", drive_resize, NEEDS_ID | NEEDS_SIZE},
-    {"ack", drive_ack, NEEDS_ID | NEEDS_SEQ},
-    {"show", do_show, NEEDS_ID},
-    {"list", do_list, 0},
-    {"wait", do_wait, NEEDS_ID},
-    {"prune", do_prune, 0},
-    {"file", file_verb, 0},
-    {"ports", do_ports, 0},
-    {"dial", do_dial, NEEDS_NO_STATE},
-    {"version", do_version, NEEDS_NO_STATE},
+    {"setup", do_setup, 0, "make the state directory"},
+    {"run", do_run, NEEDS_SPEC, "start the command of --spec unless its id exists, and follow it"},
+    {"follow", do_follow, NEEDS_ID, "write the events of --id to stdout, from --from on"},
+    {"watch", do_watch, NEEDS_SPEC,
+     "write the events of all commands to stdout, from the cursor of --spec on"},
+    {"input", drive_input, NEEDS_ID | NEEDS_SPEC, "write the input of --spec to the stdin of --id"},
+    {"signal", drive_signal, NEEDS_ID | NEEDS_SIGNAL, "send --signal to the --target of --id"},
+    {"resize", drive_resize, NEEDS_ID | NEEDS_SIZE, "give the terminal of --id another size"},
+    {"ack", drive_ack, NEEDS_ID | NEEDS_SEQ, "acknowledge the events of --id up to --seq"},
+    {"show", do_show, NEEDS_ID, "print what is known of --id, as a sandbox.v1.Command"},
+    {"list", do_list, 0, "the same for all commands, oldest first"},
+    {"wait", do_wait, NEEDS_ID, "wait for the end of --id, then show it"},
+    {"prune", do_prune, 0, "remove the output of closed commands, the oldest first"},
+    {"file", file_verb, 0, "do what --request or --spec says to files, and print the answer"},
+    {"ports", do_ports, 0, "print what listens, as a sandbox.v1.ListPortsResponse"},
+    {"dial", do_dial, NEEDS_NO_STATE, "carry stdin and stdout to and from --port"},
+    {"version", do_version, NEEDS_NO_STATE, "print the version, and that of the journal"},
 };
-
-static const char MORE[] =
-    "Verbs:\n"
-    "  setup    make the state directory\n"
-    "  run      start the command of --spec unless its id exists, and follow it\n"
-    "  follow   write the events of --id to stdout, from --from on\n"
-    "  watch    write the events of all commands to stdout, from the cursor of --spec on\n"
-    "  input    write the input of --spec to the stdin of --id\n"
-    "  signal   send --signal to the --target of --id\n"
-    "  resize   give the terminal of --id another size\n"
-    "  ack      acknowledge the events of --id up to --seq\n"
-    "  show     print what is known of --id, as a sandbox.v1.Command\n"
-    "  list     the same for all commands, oldest first\n"
-    "  wait     wait for the end of --id, then show it\n"
-    "  prune    remove the output of closed commands, the oldest first\n"
-    "  file     do what --request or --spec says to files, and print the answer\n"
-    "  ports    print what listens, as a sandbox.v1.ListPortsResponse\n"
-    "  dial     carry stdin and stdout to and from --port\n"
-    "  version  print the version, and that of the journal\n";
 
 static bool check_needs(const struct verb *v, const struct request *r, struct status *st)
 {
@@ -321,98 +304,36 @@ static int failed(const struct status *st)
     return st->reason != 0 ? st->reason : RECORDER_USAGE;
 }
 
+static const struct verb *find_verb(const char *word)
+{
+    for (size_t i = 0; word != NULL && i < sizeof(verbs) / sizeof(verbs[0]); i++)
+        if (strcmp(word, verbs[i].name) == 0)
+            return &verbs[i];
+    return NULL;
+}
+
+static const char *describe_verbs(struct buf *to)
+{
+    buf_append_str(to, "Verbs:\n");
+    for (size_t i = 0; i < sizeof(verbs) / sizeof(verbs[0]); i++)
+        buf_printf(to, "  %-7s  %s\n", verbs[i].name, verbs[i].summary);
+    return buf_str(to);
+}
+
 int main(int argc, char **argv)
 {
-    struct request r = {
-        .until = "exited",
-        .target = "group",
-        .limit = 100,
-        .tail_events = -1,
-        .tail_lines = -1,
-        .tail_bytes = -1,
-        .max_commands = -1,
-        .max_bytes = -1,
-        .max_age_ms = -1,
-    };
-    const struct option options[] = {
-        {"state", 0, NULL, OPTION_STRING, &r.state, "DIR",
-         "Where commands are kept. " RECORDER_ROOT_STATE " for root, ~/" RECORDER_HOME_STATE
-         " for others."},
-        {"spec", 0, NULL, OPTION_STRING, &r.spec, "FILE",
-         "A recorder.v1.SpecFile; waited for until it is whole, and removed when read."},
-        {"request", 0, NULL, OPTION_STRING, &r.request, "BASE64",
-         "A recorder.v1.FileSpec that needs no file of its own."},
-        {"default-user", 0, NULL, OPTION_STRING, &r.default_user, "NAME",
-         "Who runs commands that name no user; kept in the state directory."},
-        {"default-cwd", 0, NULL, OPTION_STRING, &r.default_cwd, "DIR",
-         "Where commands run that name no directory; kept in the state directory."},
-        {"id", 0, NULL, OPTION_STRING, &r.id, "ID", "The command."},
-        {"sandbox", 0, NULL, OPTION_STRING, &r.sandbox, "ID",
-         "The sandbox that the command must belong to, for input, signal, resize and ack."},
-        {"from", 0, NULL, OPTION_INT, &r.from, "SEQ", "The first event wanted."},
-        {"until", 0, NULL, OPTION_STRING, &r.until, "POINT",
-         "Where to stop: after exited, after closed, or with what is recorded now."},
-        {"text", 0, NULL, OPTION_BOOL, &r.text, NULL, "Output as text instead of bytes."},
-        {"follow", 0, NULL, OPTION_BOOL, &r.follow, NULL,
-         "Goes on with what is still to come, for watch."},
-        {"lines", 0, NULL, OPTION_BOOL, &r.lines, NULL, "Output in whole lines."},
-        {"tail-events", 0, NULL, OPTION_INT, &r.tail_events, "N", "Only so many at the end."},
-        {"tail-lines", 0, NULL, OPTION_INT, &r.tail_lines, "N", "Only so many at the end."},
-        {"tail-bytes", 0, NULL, OPTION_INT, &r.tail_bytes, "N", "Only so many at the end."},
-        {"since", 0, NULL, OPTION_INT, &r.since_ns, "NS",
-         "Only what was recorded at this time or later, in ns since 1970."},
-        {"before", 0, NULL, OPTION_INT, &r.before_ns, "NS",
-         "Ends before what was recorded at this time or later."},
-        {"streams", 0, NULL, OPTION_STRING, &r.streams, "LIST",
-         "Output of these alone: stdout, stderr, terminal, with commas between."},
-        {"limit-bytes", 0, NULL, OPTION_INT, &r.limit_bytes, "N",
-         "Ends with the event that makes it so much output, or more."},
-        {"no-progress-reader", 0, NULL, OPTION_BOOL, &r.no_progress, NULL,
-         "The command need not wait for this reader when its journal is full."},
-        {"signal", 0, NULL, OPTION_INT, &r.signal, "N", "The signal's number."},
-        {"target", 0, NULL, OPTION_STRING, &r.target, "WHO",
-         "Who gets the signal: process, group or tree."},
-        {"cols", 0, NULL, OPTION_INT, &r.cols, "N", "Columns of the terminal."},
-        {"rows", 0, NULL, OPTION_INT, &r.rows, "N", "Rows of the terminal."},
-        {"port", 0, NULL, OPTION_INT, &r.port, "N",
-         "Waits until something listens on this port, for ports; the port to dial."},
-        {"host", 0, NULL, OPTION_STRING, &r.host, "ADDRESS",
-         "The IP address to dial; the sandbox's own if not set."},
-        {"seq", 0, NULL, OPTION_INT, &r.seq, "SEQ", "The event to acknowledge."},
-        {"after", 0, NULL, OPTION_STRING, &r.after, "TOKEN",
-         "The last command seen: its start time in ns, a colon, its id."},
-        {"limit", 0, NULL, OPTION_INT, &r.limit, "N", "At most so many commands."},
-        {"in-state", 0, NULL, OPTION_STRINGS, &r.states, "NAME",
-         "Only commands that are starting, running, exited or closed. May be repeated."},
-        {"label", 0, NULL, OPTION_STRINGS, &r.labels, "KEY=VALUE",
-         "Only commands with this label. May be repeated."},
-        {"timeout-ms", 0, NULL, OPTION_INT, &r.timeout_ms, "N", "How long to wait."},
-        {"max-commands", 0, NULL, OPTION_INT, &r.max_commands, "N",
-         "Keep the output of so many closed commands. 0: 1000."},
-        {"max-bytes", 0, NULL, OPTION_INT, &r.max_bytes, "N",
-         "Keep so much of their output. 0: 1 GiB."},
-        {"max-age-ms", 0, NULL, OPTION_INT, &r.max_age_ms, "N",
-         "Keep none that closed longer ago. 0: no limit."},
-        {"set", 0, NULL, OPTION_BOOL, &r.set, NULL, "Keep these limits from now on."},
-        {NULL},
-    };
-    const struct program program = {
-        .name = "recorder",
-        .summary =
-            "Runs commands in a sandbox and keeps what they write, for any number of readers.",
-        .usage = "VERB [OPTIONS]",
-        .options = options,
-        .more = MORE,
-    };
-    const struct verb *verb = NULL;
+    AUTO(buf_deinit) struct buf help = BUF_INIT(4096);
+    const struct verb *verb = find_verb(argc > 1 ? argv[1] : NULL);
+    const struct request *r;
     struct status st = STATUS_INIT;
     int args = 0;
 
-    for (size_t i = 0; argc > 1 && i < sizeof(verbs) / sizeof(verbs[0]); i++)
-        if (strcmp(argv[1], verbs[i].name) == 0)
-            verb = &verbs[i];
     umask(0077);
-    switch (options_parse(&program, argc - (verb != NULL), argv + (verb != NULL), &args, &st)) {
+    if (verb != NULL) {
+        argc--;
+        argv++;
+    }
+    switch (request_parse(argc, argv, describe_verbs(&help), &r, &args, &st)) {
     case OPTIONS_DONE:
         return RECORDER_OK;
     case OPTIONS_ERROR:
@@ -420,14 +341,12 @@ int main(int argc, char **argv)
     case OPTIONS_RUN:
         break;
     }
-    if (verb == NULL || argv[1 + args] != NULL) {
-        const char *word = argv[(verb != NULL) + args];
-
-        status_set(&st, CODE_INVALID_ARGUMENT, 0, "%s%s is no verb; see recorder --help",
-                   word != NULL ? word : "", word != NULL ? "" : "nothing");
+    if (verb == NULL || argv[args] != NULL) {
+        status_set(&st, CODE_INVALID_ARGUMENT, 0, "%s is no verb; see recorder --help",
+                   argv[args] != NULL ? argv[args] : "nothing");
         return failed(&st);
     }
-    if (!run_verb(verb, &r, &st))
+    if (!run_verb(verb, r, &st))
         return failed(&st);
     return fflush(stdout) == 0 ? RECORDER_OK : RECORDER_INTERNAL;
 }

@@ -16,3 +16,10 @@ struct request {
     int64_t max_commands, max_bytes, max_age_ms;
     bool text, lines, no_progress, follow, set;
 };
+
+/*
+ * Options alone, without the verb in front. *ret lives as long as the process; *ret_args is as of
+ * options_parse(). The verbs are for --help.
+ */
+enum options_result request_parse(int argc, char **argv, const char *verbs,
+                                  const struct request **ret, int *ret_args, struct status *st);

@@ -9,6 +9,7 @@
 #include "common/journal/verbs.h"
 #include "runtime/recorder/control.h"
 #include "runtime/recorder/spec.h"
+#include "runtime/recorder/streams.h"
 #include "runtime/recorder/writer.h"
 
 #include <errno.h>
@@ -41,7 +42,7 @@ static void drop(struct client *c)
     if (c->input_queued)
         input_queue_remove(&c->input);
     c->attached = false;
-    writer_unblock(c->clients->writer);
+    streams_unblock(c->clients->writer);
 }
 
 static void answer_data(struct client *c, const struct control_message *m, const void *data,
@@ -77,7 +78,7 @@ static void on_position(struct client *c, const struct control_message *m)
     }
     c->next_seq = m->seq;
     c->moved_ns = clock_monotonic_ns();
-    writer_unblock(c->clients->writer);
+    streams_unblock(c->clients->writer);
 }
 
 static void on_wait(struct client *c, uint64_t seq)

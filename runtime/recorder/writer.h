@@ -69,5 +69,8 @@ bool writer_start(const struct claim *c, struct command_spec *s, struct status *
 int writer_signal(struct writer *w, int signal, int target);
 int writer_ack(struct writer *w, uint64_t seq);
 int writer_resize(struct writer *w, struct terminal_size size);
-/* Readers moved: there may be room again. */
-void writer_unblock(struct writer *w);
+
+/* For streams.c. */
+void writer_retry_soon(struct writer *w);
+/* The command wrote, or could not have. */
+void writer_put_off_idle(struct writer *w);

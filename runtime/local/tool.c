@@ -33,9 +33,7 @@ struct tool {
     const char *listen;
     const char *data_dir;
     const char *api_key;
-    bool plain; /* env: without "export" and quotes */
-    bool json;  /* status */
-    bool pem;   /* ca */
+    bool raw; /* what the verb's own option asks for: env --plain, status --json, ca --pem */
     char address[80];
     struct json_object *health; /* owned; what the server says */
 };
@@ -145,7 +143,7 @@ static int not_running(const struct status *st)
 /* For a shell, unless wanted plain, as files of environment variables have it. */
 static void print_variable(const struct tool *t, const char *name, const char *value)
 {
-    if (t->plain) {
+    if (t->raw) {
         printf("%s=%s\n", name, value);
         return;
     }
@@ -194,7 +192,7 @@ static int run_status(struct tool *t)
 
     if (!ask(t, &st))
         return not_running(&st);
-    if (t->json) {
+    if (t->raw) {
         puts(json_object_to_json_string_ext(t->health, JSON_C_TO_STRING_PRETTY |
                                                            JSON_C_TO_STRING_SPACED |
                                                            JSON_C_TO_STRING_NOSLASHESCAPE));
@@ -258,7 +256,7 @@ static int run_ca(struct tool *t)
         fprintf(stderr, "e2b-local: %s\n", st.message);
         return EXIT_FAILURE;
     }
-    if (t->pem)
+    if (t->raw)
         return print_file(path);
     puts(path);
     return EXIT_SUCCESS;
@@ -271,18 +269,20 @@ static const struct verb {
     const char *summary;
     const char *more;
     int (*run)(struct tool *t);
+    const char *raw, *raw_help; /* the option of its own */
 } verbs[] = {
     {"env", "Prints what to export for E2B's SDKs and command line to use a running server.",
      "In a shell:           eval \"$(e2b-local env)\"\n"
      "In GitHub Actions:    e2b-local env --plain >> \"$GITHUB_ENV\"\n"
      "Exit codes: 0, 2 for wrong usage, 3 when no server is there.\n",
-     run_env},
+     run_env, "plain", "NAME=VALUE alone, as files of environment variables have it."},
     {"status", "Tells how a running server is, and how well it isolates.",
-     "Exit codes: 0, 2 for wrong usage, 3 when no server is there.\n", run_status},
+     "Exit codes: 0, 2 for wrong usage, 3 when no server is there.\n", run_status, "json",
+     "As JSON."},
     {"ca", "Prints the path of the certificate that clients of a server with --tls must trust.",
      "For Node:             export NODE_EXTRA_CA_CERTS=\"$(e2b-local ca)\"\n"
      "With --data-dir the authority is made when there is none yet.\n",
-     run_ca},
+     run_ca, "pem", "The certificate itself instead."},
 };
 
 static const struct verb *find_verb(const char *arg)
@@ -303,25 +303,7 @@ int tool_run(int argc, char **argv)
 {
     const struct verb *verb = find_verb(argv[1]);
     struct tool t = {.listen = "127.0.0.1:3000"};
-    struct option own = {NULL};
     AUTO_FREE char *name = xasprintf("e2b-local %s", verb->name);
-    struct status st = STATUS_INIT;
-    int args = 0, code = EXIT_USAGE;
-
-    if (verb->run == run_env)
-        own = (struct option){"plain",
-                              0,
-                              NULL,
-                              OPTION_BOOL,
-                              &t.plain,
-                              NULL,
-                              "NAME=VALUE alone, as files of environment variables have it."};
-    else if (verb->run == run_status)
-        own = (struct option){"json", 0, NULL, OPTION_BOOL, &t.json, NULL, "As JSON."};
-    else
-        own = (struct option){
-            "pem", 0, NULL, OPTION_BOOL, &t.pem, NULL, "The certificate itself instead."};
-
     const struct option options[] = {
         {"listen", 'l', "E2B_LOCAL_LISTEN", OPTION_STRING, &t.listen, "HOST:PORT",
          "The address of the server. Default: 127.0.0.1:3000."},
@@ -329,7 +311,7 @@ int tool_run(int argc, char **argv)
          "The data directory of the server, which is found by it."},
         {"api-key", 0, "E2B_LOCAL_API_KEY", OPTION_STRING, &t.api_key, "KEY",
          "The key the server was started with.", .secret = true},
-        own,
+        {verb->raw, 0, NULL, OPTION_BOOL, &t.raw, NULL, verb->raw_help},
         {NULL},
     };
     const struct program program = {
@@ -339,6 +321,8 @@ int tool_run(int argc, char **argv)
         .options = options,
         .more = verb->more,
     };
+    struct status st = STATUS_INIT;
+    int args = 0, code = EXIT_USAGE;
 
     switch (options_parse(&program, argc - 1, argv + 1, &args, &st)) {
     case OPTIONS_DONE:

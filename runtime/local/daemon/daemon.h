@@ -22,7 +22,10 @@
 
 struct tls_server;
 
-enum { API_ROUTES_MAX = 64 };
+enum {
+    API_ROUTES_MAX = 64,
+    NETWORK_TEXT_MAX = 256 << 10, /* so much of a record is left for what an update may bring */
+};
 
 struct daemon_config {
     const char *listen;
@@ -119,6 +122,9 @@ void daemon_set_timeout(struct daemon *d, struct sandbox *s, int64_t left_ms);
 /* Replaces what it may reach and who may reach it; what is not permitted any more is cut. */
 bool daemon_set_network(struct daemon *d, struct sandbox *s, struct network *take, bool internet,
                         struct status *st);
+/* The same for what a network is besides its policy, which take keeps. */
+bool daemon_take_network(struct daemon *d, struct sandbox *s, struct network *take, bool internet,
+                         struct status *st);
 /* How long it may still live at most, whatever is asked for; 0 when that is used up. */
 int64_t daemon_max_left_ms(const struct daemon *d, const struct sandbox *s);
 
@@ -141,5 +147,7 @@ bool daemon_read_templates(struct daemon *d, struct status *st);
 
 /* Takes in what the zygote tells: the keeper's event(). */
 void daemon_on_event(void *daemon, const struct zygote_event *e);
+/* For daemon_on_event(): the zygote has started it, or could not. Takes the event's sockets. */
+void daemon_take_started(struct daemon *d, struct zygote_event *e);
 /* Nothing that is being made will come any more. Behind the keeper's stop. */
 void daemon_drop_creations(struct daemon *d);

@@ -6,6 +6,7 @@
  */
 #include "common/base/list.h"
 #include "common/base/log.h"
+#include "common/base/signals.h"
 #include "common/http/server.h"
 #include "runtime/local/agent/agent.h"
 #include "runtime/local/agent/handover.h"
@@ -37,8 +38,7 @@ static bool watch_children(struct agent *a, struct status *st)
 {
     sigset_t set;
 
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL);
+    signals_reset();
     signal(SIGPIPE, SIG_IGN);
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);

@@ -8,6 +8,7 @@
 
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
+#include "common/base/signals.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -54,16 +55,6 @@ void spawn_offer_to_oom(pid_t pid)
     close(fd);
 }
 
-static void reset_signals(void)
-{
-    sigset_t none;
-
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /* Nobody but root has capabilities; the bounding set stays, for those who become root by sudo. */
 static bool become(const struct user *user, const gid_t *groups, size_t n_groups)
 {
@@ -97,7 +88,7 @@ static _Noreturn void run_child(const struct spawn *spawn, const struct child_fi
 {
     struct rlimit limit;
 
-    reset_signals();
+    signals_reset();
     if (geteuid() == 0)
         spawn_offer_to_oom(getpid());
     if (files->is_terminal && (setsid() < 0 || ioctl(files->stdio[0], TIOCSCTTY, 0) < 0))

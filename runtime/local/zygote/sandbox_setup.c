@@ -7,6 +7,7 @@
  */
 #include "runtime/local/zygote/sandbox_setup.h"
 
+#include "common/base/signals.h"
 #include "runtime/local/agent/handover.h"
 #include "runtime/local/zygote/sandbox_filter.h"
 #include "runtime/local/zygote/sandbox_ids.h"
@@ -146,16 +147,6 @@ static void arrange_descriptors(const struct sandbox_inside *in)
     }
 }
 
-static void reset_signals(void)
-{
-    sigset_t none;
-
-    for (int sig = 1; sig < NSIG; sig++)
-        signal(sig, SIG_DFL);
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-}
-
 /*
  * Tier A: the agent is root of its own namespaces, with what it takes to act for other users there;
  * root's commands have the same. Everyone else has none, and can get these and no more, by sudo.
@@ -203,7 +194,7 @@ _Noreturn void sandbox_setup(const struct sandbox_inside *in)
     int layers[SANDBOX_LAYERS];
 
     sync_fd = in->sync_fd;
-    reset_signals();
+    signals_reset();
     if (!sandbox_layers_receive(in->layers, sync_fd, layers)) /* and the maps are written */
         _exit(1);                                             /* the zygote is gone */
     must(sandbox_cgroups_join(&in->cgroups), "join its control groups");

@@ -55,6 +55,33 @@ def c_static_binary(name, copts = [], linkopts = [], **kwargs):
         **kwargs
     )
 
+def _small_static(compiler, copts):
+    return (compiler + " -static -Os -s -ffunction-sections -fdata-sections -Wl,--gc-sections " +
+            "-I. %s -o $@ " % " ".join(COPTS + copts) +
+            "$$(printf '%s\\n' $(SRCS) | grep '\\.c$$')")
+
+def foreign_static_binary(name, srcs, **kwargs):
+    """The same as musl_static_binary() for the other machine: arm64 on x86-64, x86-64 on arm64.
+
+    With glibc, as Debian has no musl for another machine unless all of its packages are let in. It
+    is four times as large, and its linker's warnings, that it may load name services, are off: what
+    is built so must not look anything up but in files.
+
+    Args:
+      name: the program.
+      srcs: as there.
+      **kwargs: passed on.
+    """
+    native.genrule(
+        name = name + "_cross",
+        srcs = srcs,
+        outs = [name],
+        cmd = "case $$(uname -m) in x86_64) other=aarch64 ;; *) other=x86_64 ;; esac; " +
+              _small_static("$$other-linux-gnu-gcc -Wl,--no-warnings", []),
+        executable = True,
+        **kwargs
+    )
+
 def musl_static_binary(name, srcs, copts = [], sanitized = None, **kwargs):
     """A small static program, built with musl from plain sources.
 
@@ -70,9 +97,7 @@ def musl_static_binary(name, srcs, copts = [], sanitized = None, **kwargs):
         name = name + "_musl",
         srcs = srcs,
         outs = [name + ".musl"],
-        cmd = "musl-gcc -static -Os -s -ffunction-sections -fdata-sections -Wl,--gc-sections " +
-              "-I. %s -o $@ " % " ".join([c for c in COPTS + copts]) +
-              "$$(printf '%s\\n' $(SRCS) | grep '\\.c$$')",
+        cmd = _small_static("musl-gcc", copts),
     )
     native.genrule(
         name = name + "_pick",

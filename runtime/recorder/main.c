@@ -22,8 +22,12 @@
 #include "runtime/recorder/watch.h"
 #include "runtime/recorder/writer.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
+#ifdef __GLIBC__
+#include <nss.h>
+#endif
 
 /* --- run and follow --- */
 
@@ -304,6 +308,19 @@ static int failed(const struct status *st)
     return st->reason != 0 ? st->reason : RECORDER_USAGE;
 }
 
+/*
+ * Users and groups are those of /etc, as they are with musl anyway: glibc would load the sandbox's
+ * own name services into this program, which is static and of another version.
+ */
+static void look_up_in_files(void)
+{
+#ifdef __GLIBC__
+    __nss_configure_lookup("passwd", "files");
+    __nss_configure_lookup("group", "files");
+    __nss_configure_lookup("initgroups", "files");
+#endif
+}
+
 static const struct verb *find_verb(const char *word)
 {
     for (size_t i = 0; word != NULL && i < sizeof(verbs) / sizeof(verbs[0]); i++)
@@ -329,6 +346,7 @@ int main(int argc, char **argv)
     int args = 0;
 
     umask(0077);
+    look_up_in_files();
     if (verb != NULL) {
         argc--;
         argv++;

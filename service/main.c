@@ -13,6 +13,7 @@
 #include "service/archive/archive.h"
 #include "service/config.h"
 #include "service/e2b/e2b.h"
+#include "service/embedded_foreign_recorder.h"
 #include "service/embedded_recorder.h"
 #include "service/handlers/counts.h"
 #include "service/handlers/methods.h"
@@ -37,6 +38,15 @@
 #include <unistd.h>
 
 enum { EXIT_USAGE = 2 };
+
+/* Sandboxes are on these two, as `uname -m` has them, wherever this runs. */
+#ifdef __x86_64__
+#define OUR_MACHINE "x86_64"
+#define OTHER_MACHINE "aarch64"
+#else
+#define OUR_MACHINE "aarch64"
+#define OTHER_MACHINE "x86_64"
+#endif
 
 struct service {
     struct config config;
@@ -138,8 +148,9 @@ static bool start_e2b(struct service *s, struct status *st)
         .stream_buffer_bytes = (size_t)c->stream_buffer,
         .queue_bytes = (size_t)c->queue_max,
         .read_file_max_bytes = (size_t)c->read_file_max,
-        .recorder = recorder_start,
-        .recorder_len = (size_t)(recorder_end - recorder_start),
+        .recorders = {{OUR_MACHINE, recorder_start, (size_t)(recorder_end - recorder_start)},
+                      {OTHER_MACHINE, foreign_recorder_start,
+                       (size_t)(foreign_recorder_end - foreign_recorder_start)}},
         .metrics = s->metrics,
         .tracer = s->tracer,
     };

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 const uint8_t bench_recorder[] = "not really a program";
+const uint8_t bench_foreign_recorder[] = "nor is this one";
 
 /* --- the caller's thread: an executor that the test pumps --- */
 
@@ -90,8 +91,8 @@ struct e2b_config config_for(const char *url)
         .threads = 2,
         .stream_buffer_bytes = 65536,
         .read_file_max_bytes = 100000,
-        .recorder = bench_recorder,
-        .recorder_len = sizeof bench_recorder,
+        .recorders = {{"x86_64", bench_recorder, sizeof bench_recorder},
+                      {"aarch64", bench_foreign_recorder, sizeof bench_foreign_recorder}},
     };
 }
 

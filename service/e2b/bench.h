@@ -65,7 +65,8 @@ struct bench {
     int64_t request_timeout_ms; /* 0: ample */
 };
 
-extern const uint8_t bench_recorder[22]; /* what is installed as the recorder */
+/* What is installed as the recorder: on x86_64, on aarch64. */
+extern const uint8_t bench_recorder[22], bench_foreign_recorder[16];
 
 struct e2b_config config_for(const char *url);
 void bench_open(struct bench *b, void (*serve)(struct fake_call *c, void *arg));

@@ -4,6 +4,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/base/sha256.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "service/e2b/json.h"
 #include "service/e2b/request.h"
@@ -33,12 +34,17 @@ void e2b_nonce(struct loop *l, char ret[33])
              (unsigned long long)random[1]);
 }
 
-static char *name_recorder(const uint8_t *data, size_t len)
+/* One name for a version, whatever machine it is on: that is known only when it is installed. */
+static char *name_recorder(const struct e2b_recorder *recorders)
 {
-    uint8_t hash[SHA256_DIGEST_LENGTH];
+    uint8_t hash[SHA256_LEN];
+    struct sha256 all;
     char hex[17];
 
-    SHA256(data, len, hash);
+    sha256_init(&all);
+    for (int i = 0; i < E2B_RECORDERS && recorders[i].machine != NULL; i++)
+        sha256_update(&all, recorders[i].program, recorders[i].len);
+    sha256_final(&all, hash);
     for (int i = 0; i < 8; i++)
         snprintf(hex + 2 * i, 3, "%02x", hash[i]);
     return xasprintf("recorder-%s", hex);
@@ -92,7 +98,7 @@ bool e2b_new(const struct e2b_config *config, struct e2b **ret, struct status *s
     e->config.api_url = NULL;
     e->api_url = config->api_url != NULL ? copy_without_slash(config->api_url)
                                          : xasprintf("https://api.%s", config->domain);
-    e->recorder_name = name_recorder(config->recorder, config->recorder_len);
+    e->recorder_name = name_recorder(config->recorders);
     e->upstream = upstream_new(config->metrics, config->tracer);
     e->addresses = address_cache_new(ADDRESSES_MAX, ADDRESS_TTL_S * NS_PER_S);
     for (int64_t i = 0; i == 0 || (i < config->threads && i < E2B_MAX_LOOPS); i++) {

@@ -21,6 +21,15 @@ struct e2b;
 struct metrics;
 struct tracer;
 
+enum { E2B_RECORDERS = 2 };
+
+/* The recorder as built for one kind of machine. */
+struct e2b_recorder {
+    const char *machine;    /* as `uname -m` has it; NULL: there is none */
+    const uint8_t *program; /* borrowed for the process's life, as all of it */
+    size_t len;
+};
+
 struct e2b_config {
     const char *api_key;        /* E2B_API_KEY; NULL: every caller brings its own */
     const char *domain;         /* E2B_DOMAIN; "e2b.app" */
@@ -32,11 +41,10 @@ struct e2b_config {
     int64_t threads;            /* 1 or 2 */
     size_t stream_buffer_bytes; /* per stream between the sandbox and the client; 65536 */
     size_t queue_bytes; /* in all streams together; beyond it each has but a block. 0: no bound */
-    size_t read_file_max_bytes; /* larger files: FILE_TOO_LARGE */
-    const uint8_t *recorder;    /* the binary to install; borrowed for the process's life */
-    size_t recorder_len;
-    struct metrics *metrics; /* borrowed; NULL: nothing is counted */
-    struct tracer *tracer;   /* borrowed; NULL: no span is recorded */
+    size_t read_file_max_bytes;                   /* larger files: FILE_TOO_LARGE */
+    struct e2b_recorder recorders[E2B_RECORDERS]; /* of which the one that fits is installed */
+    struct metrics *metrics;                      /* borrowed; NULL: nothing is counted */
+    struct tracer *tracer;                        /* borrowed; NULL: no span is recorded */
 };
 
 bool e2b_new(const struct e2b_config *config, struct e2b **ret, struct status *st);

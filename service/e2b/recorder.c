@@ -20,7 +20,7 @@ enum {
     SHELL_CANNOT_RUN = 126,
     SHELL_NOT_FOUND = 127,
     ABANDONED_MS = 10000,
-    DEFAULTS_MAX = 4608, /* a user's name and a path */
+    ANSWER_MAX = 4608, /* a machine, a user's name and a path */
 };
 
 /*
@@ -36,8 +36,8 @@ static const char install_script[] =
 /* A recorder of another version may have run commands. */
 static const char look_script[] = "test -d \"$1/cmd\"";
 
-/* As the template's user, and where its commands start. */
-static const char ask_script[] = "id -un && pwd";
+/* Which program fits; as the template's user, who that is and where its commands start. */
+static const char ask_script[] = "uname -m && id -un && pwd";
 
 /* Not part of the run itself: most never upload, and there may be thousands of them. */
 struct recorder_upload {
@@ -111,6 +111,42 @@ static void fail_install(struct recorder_run *run)
     end(run, &v);
 }
 
+/* --- what RECORDER_ASK printed --- */
+
+enum { MACHINE_LINE, USER_LINE, CWD_LINE };
+
+/* Owned by the caller. */
+static char *answer_line(struct recorder_run *run, int line)
+{
+    const char *at = buf_str(&run->answer);
+
+    while (line-- > 0)
+        at += strcspn(at, "\n") + (at[strcspn(at, "\n")] == '\n');
+    return xstrndup(at, strcspn(at, "\n"));
+}
+
+/* False: there is none for the sandbox's machine, and the run has ended. */
+static bool choose_program(struct recorder_run *run)
+{
+    const struct e2b_recorder *all = run->request->e2b->config.recorders;
+    AUTO_FREE char *machine = answer_line(run, MACHINE_LINE);
+    struct verdict v = VERDICT_INIT;
+
+    for (int i = 0; i < E2B_RECORDERS && all[i].machine != NULL; i++) {
+        if (strcmp(all[i].machine, machine) == 0) {
+            run->program = &all[i];
+            return true;
+        }
+    }
+    utf8_sanitize(machine);
+    status_set(&v.st, CODE_UNIMPLEMENTED, SANDBOX__V1__ERROR_REASON__ERROR_REASON_UNSUPPORTED,
+               "there is no recorder for the sandbox's machine, which is %s", machine);
+    end(run, &v);
+    return false;
+}
+
+/* --- once more --- */
+
 static void run_timer(struct loop_timer *timer)
 {
     next_step(container_of(timer, struct recorder_run, timer));
@@ -122,7 +158,7 @@ static void restart(struct start *s)
     struct recorder_run *run = container_of(s, struct recorder_run, start);
 
     if (run->step == RECORDER_ASK)
-        buf_clear(&run->defaults); /* or two answers stand behind each other */
+        buf_clear(&run->answer); /* or two answers stand behind each other */
     else if (run->restart != NULL)
         run->restart(run);
 }
@@ -172,7 +208,7 @@ static void on_stdout(struct start *s, const uint8_t *data, size_t len)
     if (run->step == RECORDER_VERB) {
         run->on_stdout(run, data, len);
     } else if (run->step == RECORDER_ASK) {
-        buf_append(&run->defaults, data, len); /* what is too long is no user and no directory */
+        buf_append(&run->answer, data, len); /* what is too long is no user and no directory */
     }
 }
 
@@ -204,8 +240,10 @@ static void start_done(struct start *s)
     } else if (run->step == RECORDER_LOOK ||
                (missing && !run->installed && run->step != RECORDER_ASK)) {
         remember(run, false);
-        run->step = run->no_root ? RECORDER_UPLOAD : RECORDER_ASK;
+        run->step = RECORDER_ASK;
     } else if (run->step == RECORDER_ASK && code == 0) {
+        if (!choose_program(run))
+            return;
         run->step = RECORDER_UPLOAD;
     } else if (code == 0) {
         remember(run, true);
@@ -294,30 +332,21 @@ static void ask(struct recorder_run *run)
 {
     const char *argv[] = {"/bin/sh", "-c", ask_script, NULL};
 
-    buf_deinit(&run->defaults);
-    buf_init(&run->defaults, DEFAULTS_MAX);
+    buf_deinit(&run->answer);
+    buf_init(&run->answer, ANSWER_MAX);
     start_as(run, NULL, NULL, argv, run->request->e2b->config.request_timeout_ms, true);
-}
-
-/* One line of what RECORDER_ASK printed, as an option; owned by the caller. */
-static char *default_option(struct recorder_run *run, const char *name, int line)
-{
-    const char *at = buf_str(&run->defaults);
-
-    while (line-- > 0)
-        at += strcspn(at, "\n") + (at[strcspn(at, "\n")] == '\n');
-    return xasprintf("--default-%s=%.*s", name, (int)strcspn(at, "\n"), at);
 }
 
 static void setup(struct recorder_run *run)
 {
     AUTO_FREE char *from = program_upload_path(run);
     AUTO_FREE char *to = program_path(run);
-    AUTO_FREE char *user = default_option(run, "user", 0);
-    AUTO_FREE char *dir = default_option(run, "cwd", 1);
+    AUTO_FREE char *own_user = answer_line(run, USER_LINE), *own_dir = answer_line(run, CWD_LINE);
+    AUTO_FREE char *user = xasprintf("--default-user=%s", own_user);
+    AUTO_FREE char *dir = xasprintf("--default-cwd=%s", own_dir);
     const char *argv[] = {"/bin/sh", "-c", install_script, "sh", from, to, user, dir, NULL};
 
-    buf_deinit(&run->defaults);
+    buf_deinit(&run->answer);
     if (run->no_root)
         argv[6] = NULL; /* everything is the one user's */
     run->installed = true;
@@ -362,8 +391,6 @@ static void verb(struct recorder_run *run)
 
 static void next_step(struct recorder_run *run)
 {
-    const struct e2b_config *config = &run->request->e2b->config;
-
     if (run->step != RECORDER_SETUP) /* which takes what the upload before it named */
         e2b_nonce(run->request->loop, run->nonce);
     switch (run->step) {
@@ -379,7 +406,7 @@ static void next_step(struct recorder_run *run)
     case RECORDER_UPLOAD: {
         AUTO_FREE char *path = program_upload_path(run);
 
-        upload(run, path, config->recorder, config->recorder_len);
+        upload(run, path, run->program->program, run->program->len);
         break;
     }
     case RECORDER_SETUP:
@@ -466,5 +493,5 @@ void recorder_deinit(struct recorder_run *run)
     if (run->spec != NULL)
         explicit_bzero(run->spec, run->spec_len); /* it holds secrets */
     free(run->spec);
-    buf_deinit(&run->defaults);
+    buf_deinit(&run->answer);
 }

@@ -30,7 +30,7 @@ struct recorder_run {
         RECORDER_LOOK,   /* it is not there (only_look): are there commands all the same? */
         RECORDER_PROBE,  /* is it there? asked before a spec is sent where its directory may not be
                           */
-        RECORDER_ASK,    /* it is not: who runs commands here, and where? */
+        RECORDER_ASK,    /* it is not: what machine is this, who runs commands here, and where? */
         RECORDER_UPLOAD, /* the program, under a name of its own */
         RECORDER_SETUP,  /* run once, then given its right name */
         RECORDER_VERB,
@@ -42,7 +42,8 @@ struct recorder_run {
     struct loop_timer timer;
     struct retry retry;
     char nonce[33];
-    struct buf defaults; /* what RECORDER_ASK printed: user, directory */
+    struct buf answer;                  /* what RECORDER_ASK printed */
+    const struct e2b_recorder *program; /* borrowed; the one that fits */
 };
 
 /* Copies of what the caller of e2b.h passes. */

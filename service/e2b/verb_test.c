@@ -30,7 +30,7 @@ static void start_half_an_answer(struct fake_call *c)
 static void serve_install(struct fake_call *c, void *arg)
 {
     struct bench *b = arg;
-    bool home = strcmp(b->mode, "no root") == 0;
+    bool home = strcmp(b->mode, "no root") == 0, arm = strcmp(b->mode, "arm64") == 0;
     char what[2048];
 
     if (serve_sandbox(c, b))
@@ -44,7 +44,7 @@ static void serve_install(struct fake_call *c, void *arg)
         }
         if (strstr(c->path, home ? "path=.sandboxd%2Fbin%2F.upload-"
                                  : "path=%2Fvar%2Flib%2Fsandboxd%2Fbin%2F.upload-") &&
-            c->body_len == sizeof bench_recorder) {
+            c->body_len == (arm ? sizeof bench_foreign_recorder : sizeof bench_recorder)) {
             snprintf(b->seen, sizeof b->seen, "%.40s", strstr(c->path, ".upload-"));
             atomic_fetch_add(&b->n[UPLOADS], 1);
         } else if (strstr(c->path, home ? "path=.sandboxd%2Fspec%2F"
@@ -60,12 +60,16 @@ static void serve_install(struct fake_call *c, void *arg)
                             "{\"error\":{\"code\":\"unauthenticated\",\"message\":\"no root\"}}");
         return;
     }
-    if (!home && strcmp(what, "||/bin/sh|-c|id -un && pwd") == 0) {
+    if (strcmp(what, "||/bin/sh|-c|uname -m && id -un && pwd") == 0) {
         if (strcmp(b->mode, "cut") == 0 && atomic_fetch_add(&b->n[ASKED], 1) == 0) {
             start_half_an_answer(c);
             return;
         }
-        answer_start(c, "user\n/home/user\n", "", 0);
+        answer_start(c,
+                     arm                               ? "aarch64\nuser\n/home/user\n"
+                     : strcmp(b->mode, "unknown") == 0 ? "riscv64\nuser\n/home/user\n"
+                                                       : "x86_64\nuser\n/home/user\n",
+                     "", 0);
         return;
     }
     if (strncmp(what, home ? "|~|/bin/sh|-c|f=" : "root|/|/bin/sh|-c|f=", home ? 16 : 20) == 0) {
@@ -105,11 +109,11 @@ static void run_verb(struct bench *b, const uint8_t *spec, struct e2b_output *ou
 
 static void test_verb_installs_once(void **state)
 {
-    static const char *const modes[] = {"root", "no root"};
+    static const char *const modes[] = {"root", "no root", "arm64"};
 
-    for (int i = 0; i < 4; i++) {
-        struct bench b = {.mode = modes[i % 2]};
-        const uint8_t *spec = i < 2 ? NULL : (const uint8_t *)"spec";
+    for (int i = 0; i < 6; i++) {
+        struct bench b = {.mode = modes[i % 3]};
+        const uint8_t *spec = i < 3 ? NULL : (const uint8_t *)"spec";
         struct e2b_output out;
         int starts;
 
@@ -117,7 +121,7 @@ static void test_verb_installs_once(void **state)
         run_verb(&b, spec, &out);
         assert_int_equal(out.exit_code, 3);
         assert_string_equal(out.err, "a word");
-        assert_non_null(strstr((char *)out.out, i % 2 ? "|~|" HOME_RECORDER : "root|/|"));
+        assert_non_null(strstr((char *)out.out, i % 3 == 1 ? "|~|" HOME_RECORDER : "root|/|"));
         assert_non_null(strstr((char *)out.out, "|show|--id=a"));
         assert_int_equal(strstr((char *)out.out, "|--spec=") != NULL, spec != NULL);
         free(out.out);
@@ -135,6 +139,23 @@ static void test_verb_installs_once(void **state)
         assert_int_equal(atomic_load(&b.n[SPECS]), spec ? 2 : 0);
         bench_close(&b);
     }
+}
+
+static void test_verb_where_no_recorder_fits(void **state)
+{
+    static const char *const args[] = {"show", NULL};
+    struct bench b = {.mode = "unknown"};
+    struct waiter w = WAITER;
+    const struct status *st;
+    struct e2b_output out;
+
+    bench_open(&b, serve_install);
+    e2b_verb(b.e2b, &w.op, "iabc", args, NULL, 0, true, &out);
+    st = wait_for(&w);
+    check(st, CODE_UNIMPLEMENTED, REASON(UNSUPPORTED));
+    assert_non_null(strstr(st->message, "riscv64"));
+    assert_int_equal(atomic_load(&b.n[UPLOADS]), 0);
+    bench_close(&b);
 }
 
 /* What the first answer held must not stand in front of the second one's. */
@@ -164,7 +185,7 @@ static void serve_broken_install(struct fake_call *c, void *arg)
     }
     describe_start(c, what, sizeof what);
     if (strstr(what, "id -un") != NULL)
-        answer_start(c, "user\n/home/user\n", "", 0);
+        answer_start(c, "x86_64\nuser\n/home/user\n", "", 0);
     else
         answer_start(c, "", "not found", 127);
 }
@@ -289,6 +310,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_verb_installs_once),
+        cmocka_unit_test(test_verb_where_no_recorder_fits),
         cmocka_unit_test(test_an_answer_cut_in_two_is_asked_for_again),
         cmocka_unit_test(test_verb_where_the_disk_is_full),
         cmocka_unit_test(test_verb_failures),

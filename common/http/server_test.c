@@ -7,6 +7,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "common/http/bench.h"
 #include "common/http/body.h"
 #include "common/http/net.h"
 
@@ -138,45 +139,22 @@ static int teardown(void **state)
 
 static int dial(void)
 {
-    int fds[2];
-
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-    http_server_adopt(f.server, fds[0]);
-    return fds[1];
+    return bench_dial(f.server);
 }
 
 static void turn(void)
 {
-    for (int i = 0; i < 8; i++)
-        loop_run_once(&f.loop, 0);
+    bench_turn(&f.loop);
 }
 
 static void say(int fd, const char *text, size_t step)
 {
-    size_t len = strlen(text);
-
-    for (size_t at = 0; at < len; at += step) {
-        size_t n = step < len - at ? step : len - at;
-
-        assert_int_equal(send(fd, text + at, n, MSG_NOSIGNAL), n);
-        turn();
-    }
+    bench_say(&f.loop, fd, text, step);
 }
 
-/* Everything the server has sent so far. *ret_eof: and that was all. */
 static char *hear(int fd, bool *ret_eof)
 {
-    struct buf text = BUF_INIT(1 << 20);
-    char piece[4096];
-    ssize_t n;
-
-    turn();
-    while ((n = recv(fd, piece, sizeof(piece), 0)) > 0)
-        buf_append(&text, piece, (size_t)n);
-    if (ret_eof != NULL)
-        *ret_eof = n == 0 || errno == ECONNRESET;
-    buf_str(&text);
-    return buf_take_str(&text);
+    return bench_hear(&f.loop, fd, ret_eof);
 }
 
 struct talk {

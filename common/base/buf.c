@@ -141,9 +141,8 @@ const char *buf_str(struct buf *b)
 
 char *buf_take_str(struct buf *b)
 {
-    buf_str(b);
     move_to_front(b);
-    b->base[b->len] = '\0';
+    buf_str(b);
 
     char *s = (char *)b->base;
 

@@ -11,6 +11,7 @@
 #include "service/admin/admin.h"
 #include "service/app.h"
 #include "service/archive/archive.h"
+#include "service/archive/figures.h"
 #include "service/config.h"
 #include "service/e2b/e2b.h"
 #include "service/embedded_foreign_recorder.h"
@@ -54,6 +55,7 @@ struct service {
     struct local_runtime local;
     struct metrics *metrics; /* owned */
     struct metric *draining;
+    struct archive_figures *archive_figures;
     struct admin *admin;   /* owned; NULL: not wanted */
     struct tracer *tracer; /* owned; NULL: not wanted */
     bool rpc_is_up;
@@ -214,6 +216,9 @@ static bool start_identity(struct service *s, struct status *st)
 static bool start_archive(struct service *s, struct status *st)
 {
     const struct config *c = &s->config;
+
+    s->archive_figures = archive_figures_new(s->metrics);
+
     const struct archive_config archive = {
         .place = c->archive,
         .s3_endpoint = c->aws_endpoint_url,
@@ -224,6 +229,7 @@ static bool start_archive(struct service *s, struct status *st)
         .timeout_ms = c->archive_timeout_ms,
         /* With a key of their own for each caller there is none to look for sandboxes with. */
         .before_end_ms = auth_mode(c) == AUTH_PASSTHROUGH ? 0 : c->archive_before_end_ms,
+        .figures = s->archive_figures,
     };
 
     return c->archive == NULL || *c->archive == '\0' ||
@@ -377,6 +383,7 @@ static void stop(struct service *s)
     if (s->rpc_is_up)
         rpc_deinit();
     metrics_free(s->metrics);
+    archive_figures_free(s->archive_figures);
     local_runtime_stop(&s->local);
     if (s->signal_fd >= 0)
         close(s->signal_fd);

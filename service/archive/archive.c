@@ -145,8 +145,12 @@ bool archive_copy_now(struct archive *a, const struct target *t, int64_t deadlin
     };
     struct copy_result result;
 
-    if (!copy_sandbox(&args, &result, st))
+    if (!copy_sandbox(&args, &result, st)) {
+        if (!atomic_load(stopping))
+            archive_figures_not_copied(a->figures, t->sandbox_id, st);
         return false;
+    }
+    archive_figures_copied(a->figures, t->sandbox_id, result.bytes);
     if (result.commands > 0)
         log_info("commands archived", LOG_S("sandbox_id", t->sandbox_id),
                  LOG_N("commands", result.commands), LOG_N("bytes", result.bytes),
@@ -180,6 +184,7 @@ static bool run_show(struct once *o)
     struct buf out = BUF_INIT(RECORD_MAX + 64);
     bool ok = read_show(&p, o->command_id, &out, &o->output, &o->st);
 
+    archive_figures_read(o->archive->figures, ok ? &STATUS_INIT : &o->st);
     take_output(o, &out);
     return ok;
 }
@@ -200,6 +205,7 @@ static bool run_list(struct once *o)
     struct buf out = BUF_INIT(E2B_OUTPUT_MAX);
     bool ok = read_list(&p, o->args, &out, &o->st);
 
+    archive_figures_read(o->archive->figures, ok ? &STATUS_INIT : &o->st);
     take_output(o, &out);
     return ok;
 }
@@ -257,6 +263,7 @@ bool archive_new(const struct archive_config *c, struct e2b *e, struct archive *
     a->store = store;
     a->e2b = e;
     a->timeout_ms = c->timeout_ms;
+    a->figures = c->figures;
     jobs_init(&a->reads, READS_MAX);
     jobs_init(&a->copies, COPIES_MAX);
     if (c->before_end_ms > 0)

@@ -14,13 +14,15 @@
 #include <stdbool.h>
 
 struct archive;
+struct archive_figures;
 
 struct archive_config {                  /* borrowed for the call */
     const char *place;                   /* a directory, or s3://BUCKET/PREFIX */
     const char *s3_endpoint, *s3_region; /* NULL: AWS's own */
     const char *s3_access_key_id, *s3_secret_access_key, *s3_session_token; /* secrets; NULL */
     int64_t timeout_ms;                                                     /* of a whole copy */
-    int64_t before_end_ms; /* sandboxes are copied so long before their end; 0: not */
+    int64_t before_end_ms;           /* sandboxes are copied so long before their end; 0: not */
+    struct archive_figures *figures; /* borrowed for the archive's life */
 };
 
 bool archive_new(const struct archive_config *config, struct e2b *e, struct archive **ret,

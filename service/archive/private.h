@@ -4,6 +4,7 @@
 #include "service/archive/archive.h"
 #include "service/archive/archived.h"
 #include "service/archive/copy.h"
+#include "service/archive/figures.h"
 #include "service/archive/jobs.h"
 #include "service/archive/read.h"
 
@@ -13,7 +14,8 @@ struct archive {
     struct store *store; /* owned */
     struct e2b *e2b;     /* borrowed */
     struct jobs reads, copies;
-    struct sweeper *sweeper; /* owned; NULL: none */
+    struct sweeper *sweeper;         /* owned; NULL: none */
+    struct archive_figures *figures; /* borrowed */
     int64_t timeout_ms;
 };
 

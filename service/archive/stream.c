@@ -99,6 +99,7 @@ static void run_job(void *arg)
         ok = read_command(&p, s->command_id, &s->view, &s->sink, &s->output, &s->st);
     if (ok)
         s->st = STATUS_INIT;
+    archive_figures_read(s->archive->figures, &s->st);
     executor_post(s->op->executor, &s->done_task);
 }
 

@@ -6,6 +6,7 @@ import random
 import secrets
 import shutil
 import threading
+import urllib.request
 
 import grpc
 import pytest
@@ -358,8 +359,18 @@ def test_an_archive_that_was_changed_is_noticed(stub, other_stub, archive, fails
         fails(DATA_LOSS, "JOURNAL_CORRUPT", call.Logs, api.LogsRequest(sandbox_id=sandbox))
 
 
-def test_an_archive_that_is_down_keeps_the_sandbox(local, stub, other_stub, archive, fails):
+def figures(pod):
+    """What a pod tells of the archive, by series."""
+    with urllib.request.urlopen("http://%s/metrics" % pod.ready["admin"], timeout=30) as page:
+        lines = page.read().decode("utf-8").splitlines()
+    return {series: float(value) for series, value in (
+        line.rsplit(" ", 1) for line in lines if line.startswith("sandboxd_archive_"))}
+
+
+def test_an_archive_that_is_down_keeps_the_sandbox(
+        service, stub, other_stub, archive, fails):
     sandbox = create(stub)
+    before = figures(service.pods[0])
     follow.run(stub, sandbox, command_id="c", shell="seq 1 1000")
     with archive.down():
         found = fails(UNAVAILABLE, "ARCHIVE_UNAVAILABLE", stub.DeleteSandbox,
@@ -369,12 +380,22 @@ def test_an_archive_that_is_down_keeps_the_sandbox(local, stub, other_stub, arch
         assert purged.more and sandbox not in purged.sandbox_ids
         assert stub.GetSandbox(api.GetSandboxRequest(sandbox_id=sandbox), timeout=30)
         assert follow.logs(stub, sandbox, "c").count  # the sandbox itself still answers
+        during = figures(service.pods[0])
+        failed, done = ('sandboxd_archive_copies_total{outcome="%s"}' % o for o in ("failed", "done"))
+        assert during[failed] > before[failed] and during["sandboxd_archive_missing_seconds"] > 0
     delete(stub, sandbox)
+    after = figures(service.pods[0])
+    assert after[done] > before[done]
+    copied = "sandboxd_archive_copied_bytes_total"
+    assert after[copied] - before[copied] >= 3893
     with archive.down():
         fails(UNAVAILABLE, "ARCHIVE_UNAVAILABLE", other_stub.Logs, api.LogsRequest(
             sandbox_id=sandbox, command_id="c"), timeout=90)
     want = b"".join(b"%d\n" % n for n in range(1, 1001))
     assert follow.logs(other_stub, sandbox, "c").out == want
+    reads = figures(service.pods[1])
+    assert reads['sandboxd_archive_reads_total{outcome="failed"}'] > 0
+    assert reads['sandboxd_archive_reads_total{outcome="found"}'] > 0
 
 
 def peak(pod):

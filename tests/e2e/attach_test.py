@@ -7,6 +7,7 @@ import time
 import grpc
 import pytest
 from harness import api, follow
+from harness.follow import start
 from harness.service import Service
 
 
@@ -65,16 +66,6 @@ class Attached:
     def leave(self):
         self._requests.put(None)
         self._call.cancel()
-
-
-def start(stub, sandbox, command_id, **fields):
-    stream = stub.RunCommand(api.RunCommandRequest(
-        sandbox_id=sandbox, command_id=command_id, **fields), timeout=60)
-    for response in stream:
-        if response.events:
-            break
-    stream.cancel()
-    return command_id
 
 
 def end(stub, sandbox, command_id):

@@ -6,17 +6,13 @@ import time
 import grpc
 import pytest
 from harness import api, follow
+from harness.follow import get
 from harness.programs import wait_until, short
 
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 Exited = api.Exited
-
-
-def get(stub, sandbox_id, command_id):
-    return stub.GetCommand(api.GetCommandRequest(
-        sandbox_id=sandbox_id, command_id=command_id), timeout=30).command
 
 
 def start(stub, sandbox_id, **fields):

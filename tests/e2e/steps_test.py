@@ -6,6 +6,7 @@ import time
 import grpc
 import pytest
 from harness import api, follow
+from harness.follow import get, start
 from harness.programs import wait_until
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
@@ -13,23 +14,9 @@ NOT_FOUND = grpc.StatusCode.NOT_FOUND
 Exited = api.Exited
 
 
-def get(stub, sandbox_id, command_id):
-    return stub.GetCommand(api.GetCommandRequest(
-        sandbox_id=sandbox_id, command_id=command_id), timeout=30).command
-
-
 def wait(stub, sandbox_id, command_id, rpc_timeout=60, **fields):
     return stub.WaitCommand(api.WaitCommandRequest(
         sandbox_id=sandbox_id, command_id=command_id, **fields), timeout=rpc_timeout)
-
-
-def start(stub, sandbox_id, command_id, **fields):
-    stream = stub.RunCommand(api.RunCommandRequest(
-        sandbox_id=sandbox_id, command_id=command_id, **fields), timeout=120)
-    for response in stream:
-        if response.events:
-            break
-    stream.cancel()
 
 
 def listed(stub, sandbox_id, page_size=0, **fields):

@@ -1,28 +1,13 @@
 """Terminals and input: exactly once, left and taken up again, driven from anywhere."""
 
 import grpc
-import pytest
 from harness import api, follow
+from harness.follow import get, start
 from harness.programs import wait_until
 
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 OUT_OF_RANGE = grpc.StatusCode.OUT_OF_RANGE
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
-
-
-def start(stub, sandbox_id, command_id, **fields):
-    """Starts a command and leaves it."""
-    stream = stub.RunCommand(api.RunCommandRequest(
-        sandbox_id=sandbox_id, command_id=command_id, **fields), timeout=120)
-    for response in stream:
-        if response.events:
-            break
-    stream.cancel()
-
-
-def get(stub, sandbox_id, command_id):
-    return stub.GetCommand(api.GetCommandRequest(
-        sandbox_id=sandbox_id, command_id=command_id), timeout=30).command
 
 
 def send(stub, sandbox_id, command_id, **fields):

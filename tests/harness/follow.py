@@ -87,6 +87,23 @@ class Events:
         return "".join(self.text[2])
 
 
+def start(stub, sandbox_id, command_id, timeout=120, **fields):
+    """Starts a command and leaves it; returns its id."""
+    stream = stub.RunCommand(api.RunCommandRequest(
+        sandbox_id=sandbox_id, command_id=command_id, **fields), timeout=timeout)
+    for response in stream:
+        if response.events:
+            break
+    stream.cancel()
+    return command_id
+
+
+def get(stub, sandbox_id, command_id):
+    """What is known of a command."""
+    return stub.GetCommand(api.GetCommandRequest(
+        sandbox_id=sandbox_id, command_id=command_id), timeout=30).command
+
+
 def run(stub, sandbox_id, timeout=60, from_seq=1, **fields):
     """RunCommand to its end, without any second try."""
     events = Events(from_seq)

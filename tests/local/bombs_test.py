@@ -13,7 +13,7 @@ import time
 import pytest
 from harness import programs
 from tiers import TIERS, Place
-from wire import Api
+from wire import api  # noqa: F401, the fixture
 
 MIB = 1 << 20
 MEMORY, DISK, PIDS, INODES = 192 * MIB, 64 * MIB, 100, 20000
@@ -29,11 +29,6 @@ def local(request):
     yield program
     program.stop()
     place.close()
-
-
-@pytest.fixture(scope="module")
-def api(local):
-    return Api(local.address)
 
 
 @pytest.fixture(scope="module")

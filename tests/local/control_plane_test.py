@@ -8,12 +8,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 from harness import programs
-from wire import Api, dial, read_head
-
-
-@pytest.fixture(scope="module")
-def api(local):
-    return Api(local.address)
+from wire import Api, api, dial, read_head  # noqa: F401, the fixture
 
 
 @pytest.fixture

@@ -14,9 +14,9 @@ from pathlib import Path
 import internet
 import pytest
 from harness import leftovers, programs
-from internet import CONTROL, HOST, HOST_ALIAS, NAME_SERVER, OTHER, PRIVATE, THIRD, WEB
+from internet import HOST, HOST_ALIAS, NAME_SERVER, OTHER, PRIVATE, THIRD, WEB
 from tiers import OrdinaryLocal
-from wire import Api
+from wire import api  # noqa: F401, the fixture
 
 ROOT = os.geteuid() == 0  # before we are in a namespace of our own, where everybody is
 ALL = ["0.0.0.0/0"]
@@ -52,11 +52,6 @@ def local(request, net):
     program.stop()
     assert not leftovers.none_within(5, lambda: leftovers.mounts_below(folder))
     shutil.rmtree(folder)
-
-
-@pytest.fixture(scope="module")
-def api(local):
-    return Api(local.address)
 
 
 @pytest.fixture

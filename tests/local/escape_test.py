@@ -10,7 +10,6 @@ import shlex
 import socket
 import subprocess
 import threading
-from pathlib import Path
 
 import pytest
 from harness import programs

@@ -6,12 +6,7 @@ import subprocess
 
 import pytest
 from harness import programs
-from wire import KEY, Api
-
-
-@pytest.fixture(scope="module")
-def api(local):
-    return Api(local.address)
+from wire import KEY, Api, api  # noqa: F401, the fixture
 
 
 def call(*args, **env):

@@ -8,15 +8,10 @@ from datetime import datetime
 import pytest
 from harness import programs
 from tiers import local  # noqa: F401, the fixture
-from wire import Api
+from wire import api  # noqa: F401, the fixture
 
 METRICS = {"timestamp", "timestampUnix", "cpuCount", "cpuUsedPct", "memUsed", "memTotal",
            "memCache", "diskUsed", "diskTotal"}
-
-
-@pytest.fixture(scope="module")
-def api(local):
-    return Api(local.address)
 
 
 @pytest.fixture(scope="module")

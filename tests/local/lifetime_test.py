@@ -5,12 +5,7 @@ import time
 
 import pytest
 from harness import leftovers, programs
-from wire import Api
-
-
-@pytest.fixture(scope="module")
-def api(local):
-    return Api(local.address)
+from wire import Api, api  # noqa: F401, the fixture
 
 
 def assert_gone(sandbox):

@@ -8,15 +8,10 @@ from urllib.parse import quote
 import pytest
 from harness import programs
 from tiers import local  # noqa: F401, the fixture
-from wire import Api, Sandbox
+from wire import Api, Sandbox, api  # noqa: F401, the fixture
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 COUNTER = "n=0; while true; do n=$((n + 1)); echo $n > /tmp/count; sleep 0.02; done"
-
-
-@pytest.fixture
-def api(local):
-    return Api(local.address)
 
 
 @pytest.fixture

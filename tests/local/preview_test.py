@@ -8,7 +8,7 @@ import time
 
 import pytest
 from harness import programs
-from wire import Api, dial, read_head
+from wire import api, dial, read_head  # noqa: F401, the fixture
 
 # RFC 6455's echo: text and binary messages, fragments, pings, the closing handshake.
 SOCKET_SERVER = r"""
@@ -99,11 +99,6 @@ while True:
     connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
     connection.close()
 """
-
-
-@pytest.fixture(scope="module")
-def api(local):
-    return Api(local.address)
 
 
 def serve(sandbox, program, port):

@@ -6,6 +6,8 @@ import json
 import socket
 import struct
 
+import pytest
+
 KEY = "e2b_" + "0" * 40
 ENVD = 49983
 
@@ -48,6 +50,11 @@ class Api:
         answer = self.call("POST", "/v2/sandboxes" if v2 else "/sandboxes", fields)
         assert answer.status == 201, answer.body
         return Sandbox(self, answer.json)
+
+
+@pytest.fixture(scope="module")
+def api(local):
+    return Api(local.address)
 
 
 class Sandbox:

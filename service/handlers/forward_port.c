@@ -19,6 +19,7 @@
 #include "service/app.h"
 #include "service/config.h"
 #include "service/handlers/file_call.h"
+#include "service/handlers/leave.h"
 #include "service/identity/caller.h"
 
 #include <arpa/inet.h>
@@ -452,9 +453,7 @@ static void on_drain(void *state)
 
     if (f->state == FORWARD_OPEN)
         return;
-    status_set(&f->verdict, CODE_UNAVAILABLE, REASON(POD_DRAINING),
-               "this pod is about to stop: connect through another one");
-    f->verdict.retry_ms = 1;
+    leave_status(f->call, &f->verdict, "connect again");
     step(f);
 }
 

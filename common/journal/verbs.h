@@ -116,6 +116,7 @@ enum recorder_exit {
     RECORDER_UPLOAD_GAP = 29,   /* bytes are missing */
     RECORDER_DIGEST = 30,       /* the content is not what its digest says */
     RECORDER_BAD_OFFSET = 31,   /* beyond the file's end */
+    RECORDER_BAD_ARCHIVE = 35,  /* none, or one that could do harm */
     /* Of `dial`: */
     RECORDER_PORT_CLOSED = 32,     /* nothing listens there */
     RECORDER_UNREACHABLE = 33,     /* the address does not answer */

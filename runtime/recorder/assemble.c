@@ -214,18 +214,7 @@ static bool is_right(int base, const struct content *c, struct status *st)
                  (unsigned long long)info.st_size);
 }
 
-/* Takes the name; the answer of replace_commit() is not ours. */
-static bool take_name(const struct state *s, const struct place *p, struct content *c,
-                      const struct parts *parts, struct status *st)
-{
-    AUTO(buf_deinit) struct buf unused = BUF_INIT(64 * 1024);
-    size_t dir_len = (size_t)(place_name(c->staged) - c->staged);
-    char *whole = xasprintf("%.*s%s", (int)dir_len, c->staged, parts->list[0].name);
-
-    free(c->staged);
-    c->staged = whole;
-    return replace_commit(s, p, c, 1, &unused, st);
-}
+/* --- what becomes of it: a file --- */
 
 static bool answer(const struct content *c, struct buf *out, struct status *st)
 {
@@ -235,17 +224,34 @@ static bool answer(const struct content *c, struct buf *out, struct status *st)
            place_fault(st, c->path);
 }
 
-/* Whether the file has its name already: the commit before was not heard. */
-static bool is_done(const struct content *c)
+/* Takes the name; the answer of replace_commit() is not ours. */
+static bool take_name(const struct assembly *a, const char *base_name, int base, struct buf *out,
+                      struct status *st)
 {
+    AUTO(buf_deinit) struct buf unused = BUF_INIT(64 * 1024);
+    struct content *c = a->content;
+    size_t dir_len = (size_t)(place_name(c->staged) - c->staged);
+    char *whole = xasprintf("%.*s%s", (int)dir_len, c->staged, base_name);
+
+    free(c->staged);
+    c->staged = whole;
+    return replace_commit(a->state, a->place, c, 1, &unused, st) && answer(c, out, st);
+}
+
+/* Whether the file has its name already: the commit before was not heard. */
+static bool has_name(const struct assembly *a, struct buf *out, struct status *st)
+{
+    const struct content *c = a->content;
     AUTO_CLOSE int fd = open(c->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
     uint8_t digest[SHA256_LEN];
     struct stat info;
 
     return fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
            (uint64_t)info.st_size == c->size && entry_digest(fd, digest) &&
-           memcmp(digest, c->sha256, SHA256_LEN) == 0;
+           memcmp(digest, c->sha256, SHA256_LEN) == 0 && answer(c, out, st);
 }
+
+/* --- putting an upload together --- */
 
 /* An empty file has no bytes that could have made a part. */
 static bool make_empty_part(const struct place *p, const struct content *c, struct parts *parts,
@@ -278,25 +284,30 @@ static bool lock_base(const struct parts *p, int *ret, struct status *st)
     return fstatat(p->dir, p->list[0].name, &info, AT_SYMLINK_NOFOLLOW) == 0;
 }
 
-static bool finish(const struct state *s, const struct place *p, struct content *c,
-                   struct parts *parts, int base, struct buf *out, struct status *st)
+static bool finish(const struct assembly *a, struct parts *parts, int base, struct buf *out,
+                   struct status *st)
 {
+    bool ok;
+
     if (!join(parts, base, st))
         return false;
-    if (!is_right(base, c, st)) {
+    if (!is_right(base, a->content, st)) {
         if (st->reason == RECORDER_DIGEST)
             parts_drop(parts);
         return false;
     }
-    return take_name(s, p, c, parts, st) && answer(c, out, st);
+    ok = a->use(a, parts->list[0].name, base, out, st);
+    if (ok || (a->is_hopeless != NULL && a->is_hopeless(st)))
+        parts_drop(parts); /* of what has taken a name they are gone */
+    return ok;
 }
 
-bool assemble(const struct state *s, const struct place *p, struct content *c, struct buf *out,
-              struct status *st)
+bool assembly_run(const struct assembly *a, struct buf *out, struct status *st)
 {
     enum { TRIES = 1000, TRY_US = 5000 };
+    struct content *c = a->content;
 
-    if (!resolve(p, c, st))
+    if (!resolve(a->place, c, st))
         return false;
     for (int i = 0; i < TRIES; i++) {
         AUTO(parts_deinit) struct parts parts = {.dir = -1};
@@ -305,9 +316,11 @@ bool assemble(const struct state *s, const struct place *p, struct content *c, s
 
         if (!parts_find(c, &parts, st))
             return false;
-        if (parts.n == 0 && is_done(c))
-            return answer(c, out, st);
-        if (parts.n == 0 && c->size == 0 && !make_empty_part(p, c, &parts, st))
+        if (parts.n == 0 && a->is_done(a, out, st))
+            return true;
+        if (st->code != CODE_OK)
+            return false;
+        if (parts.n == 0 && c->size == 0 && !make_empty_part(a->place, c, &parts, st))
             return false;
         reach = parts_reach(&parts);
         if (reach < c->size || parts.n == 0) {
@@ -316,10 +329,19 @@ bool assemble(const struct state *s, const struct place *p, struct content *c, s
                          (unsigned long long)c->size, (unsigned long long)reach);
         }
         if (lock_base(&parts, &base, st))
-            return finish(s, p, c, &parts, base, out, st);
+            return finish(a, &parts, base, out, st);
         if (st->code != CODE_OK)
             return false;
         usleep(TRY_US); /* another commit of it, or a stream that is still dying */
     }
     return fault(st, RECORDER_INTERNAL, "the upload is not at rest");
+}
+
+bool assemble(const struct state *s, const struct place *p, struct content *c, struct buf *out,
+              struct status *st)
+{
+    const struct assembly a = {
+        .state = s, .place = p, .content = c, .is_done = has_name, .use = take_name};
+
+    return assembly_run(&a, out, st);
 }

@@ -26,24 +26,24 @@
 enum { VERSION = 2, LENGTH = 3 };
 enum { SHA256 = 1 };
 
-enum { STEP = 256 * 1024, HEAD_MAX = 128 * 1024, VERSION_SIZE = 128 };
+enum { STEP = 256 * 1024, HEAD_MAX = 128 * 1024 };
 
 struct reading {
     int fd;
     const struct download *d;
     struct stat info;
-    char version[VERSION_SIZE];
+    char version[FILE_VERSION_SIZE];
     uint8_t *block;
     struct sha256 sha256;
 };
 
-/* What tells a file from another one, or from itself at another time. */
-static void set_version(const struct stat *info, char to[VERSION_SIZE])
+void file_version(const struct stat *info, char to[FILE_VERSION_SIZE])
 {
-    snprintf(to, VERSION_SIZE, "%llx-%llx-%llx-%llx.%lx-%llx.%lx", (unsigned long long)info->st_dev,
-             (unsigned long long)info->st_ino, (unsigned long long)info->st_size,
-             (unsigned long long)info->st_mtim.tv_sec, (unsigned long)info->st_mtim.tv_nsec,
-             (unsigned long long)info->st_ctim.tv_sec, (unsigned long)info->st_ctim.tv_nsec);
+    snprintf(to, FILE_VERSION_SIZE, "%llx-%llx-%llx-%llx.%lx-%llx.%lx",
+             (unsigned long long)info->st_dev, (unsigned long long)info->st_ino,
+             (unsigned long long)info->st_size, (unsigned long long)info->st_mtim.tv_sec,
+             (unsigned long)info->st_mtim.tv_nsec, (unsigned long long)info->st_ctim.tv_sec,
+             (unsigned long)info->st_ctim.tv_nsec);
 }
 
 static bool changed(const struct reading *r, struct status *st)
@@ -60,7 +60,7 @@ static bool open_file(struct reading *r, struct status *st)
         return place_fault(st, d->path);
     if (!S_ISREG(r->info.st_mode))
         return errno = EISDIR, place_fault(st, d->path);
-    set_version(&r->info, r->version);
+    file_version(&r->info, r->version);
     if (d->version[0] != '\0' && strcmp(d->version, r->version) != 0)
         return changed(r, st);
     if (d->offset > (uint64_t)r->info.st_size)
@@ -111,12 +111,12 @@ static bool pass(struct reading *r, uint64_t length, bool send, struct status *s
 
 static bool is_unchanged(const struct reading *r)
 {
-    char version[VERSION_SIZE];
+    char version[FILE_VERSION_SIZE];
     struct stat info;
 
     if (fstat(r->fd, &info) != 0)
         return false;
-    set_version(&info, version);
+    file_version(&info, version);
     return strcmp(version, r->version) == 0;
 }
 

@@ -5,6 +5,9 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
+
+enum { FILE_VERSION_SIZE = 128 };
 
 struct download {
     const char *path;    /* absolute */
@@ -13,5 +16,8 @@ struct download {
     uint64_t length; /* 0: to the end */
     bool with_sha256;
 };
+
+/* What tells a file from another one, or from itself at another time. */
+void file_version(const struct stat *info, char to[FILE_VERSION_SIZE]);
 
 bool download(const struct download *d, struct status *st);

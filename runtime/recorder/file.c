@@ -18,8 +18,10 @@
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/listing.h"
 #include "runtime/recorder/meta.h"
+#include "runtime/recorder/pack.h"
 #include "runtime/recorder/replace.h"
 #include "runtime/recorder/spec.h"
+#include "runtime/recorder/unpack.h"
 
 #include <fcntl.h>
 #include <string.h>
@@ -39,17 +41,22 @@ enum op {
     OP_UPLOADED = 10,
     OP_ASSEMBLE = 11,
     OP_DOWNLOAD = 12,
+    OP_UNPACK = 13,
+    OP_PACK = 14,
 };
 
 struct file_spec {
     unsigned op;
-    char *user;   /* owned, like the next three */
+    char *user;   /* owned, like the next five */
     char **paths; /* NULL-terminated; NULL: none */
-    char *after;
+    char **excludes;
+    char *after, *place;
     uint32_t mode;
     bool parents, tolerant, recursive, follow_links, with_sha256;
     unsigned depth;
-    uint64_t limit, offset;
+    uint64_t limit, offset, max_bytes, max_entries;
+    unsigned existing;
+    bool skip_unsafe;
     struct content *contents; /* owned */
     size_t n_contents;
 };
@@ -58,7 +65,9 @@ static void file_spec_deinit(struct file_spec *s)
 {
     free(s->user);
     free(s->after);
+    free(s->place);
     strings_free(s->paths);
+    strings_free(s->excludes);
     for (size_t i = 0; i < s->n_contents; i++)
         content_deinit(&s->contents[i]);
     free(s->contents);
@@ -87,9 +96,13 @@ static bool take_text(struct file_spec *s, const struct pb_field *f)
         s->user = string_of(f->data, f->len);
     } else if (f->number == 3) {
         strings_add(&s->paths, (const char *)f->data, f->len);
-    } else if (f->number == 11) {
-        free(s->after);
-        s->after = string_of(f->data, f->len);
+    } else if (f->number == 15) {
+        strings_add(&s->excludes, (const char *)f->data, f->len);
+    } else if (f->number == 11 || f->number == 20) {
+        char **to = f->number == 11 ? &s->after : &s->place;
+
+        free(*to);
+        *to = string_of(f->data, f->len);
     }
     return true;
 }
@@ -111,6 +124,14 @@ static void take_number(struct file_spec *s, const struct pb_field *f)
         s->limit = f->value;
     else if (f->number == 14)
         s->offset = f->value;
+    else if (f->number == 16)
+        s->existing = (unsigned)f->value;
+    else if (f->number == 17)
+        s->skip_unsafe = f->value != 0;
+    else if (f->number == 18)
+        s->max_bytes = f->value;
+    else if (f->number == 19)
+        s->max_entries = f->value;
 }
 
 static bool parse(const struct buf *message, struct file_spec *ret, struct status *st)
@@ -128,6 +149,8 @@ static bool parse(const struct buf *message, struct file_spec *ret, struct statu
         ret->user = xstrdup("");
     if (ret->after == NULL)
         ret->after = xstrdup("");
+    if (ret->place == NULL)
+        ret->place = xstrdup("");
     if (r.malformed ||
         (ret->n_contents == 0 && strings_count(ret->paths) < (ret->op == OP_MOVE ? 2 : 1)))
         return fault(st, RECORDER_BAD_SPEC, "the specification names no file");
@@ -200,9 +223,39 @@ static bool do_download(const struct file_spec *s, const char *path, struct stat
     return download(&d, st);
 }
 
+static bool do_pack(const struct file_spec *s, const char *path, struct status *st)
+{
+    const struct pack p = {
+        .path = path,
+        .excludes = s->excludes,
+        .place = s->place,
+        .version = s->after,
+        .offset = s->offset,
+        .only_end = s->tolerant,
+    };
+
+    return pack(&p, st);
+}
+
+static bool do_unpack(const struct state *state, const struct place *p, const struct file_spec *s,
+                      struct buf *out, struct status *st)
+{
+    const struct unpack u = {
+        .content = s->contents,
+        .excludes = s->excludes,
+        .existing =
+            s->existing >= UNPACK_KEEP && s->existing <= UNPACK_FAIL ? s->existing : UNPACK_REPLACE,
+        .skip_unsafe = s->skip_unsafe,
+        .max_bytes = s->max_bytes,
+        .max_entries = s->max_entries,
+    };
+
+    return unpack(state, p, &u, out, st);
+}
+
 static bool is_about_contents(const struct file_spec *s)
 {
-    return s->op >= OP_CHECK && s->op <= OP_ASSEMBLE;
+    return (s->op >= OP_CHECK && s->op <= OP_ASSEMBLE) || s->op == OP_UNPACK;
 }
 
 static bool run_contents(const struct state *state, const struct place *p,
@@ -218,6 +271,8 @@ static bool run_contents(const struct state *state, const struct place *p,
         return fault(st, RECORDER_BAD_SPEC, "an upload is one file");
     if (s->op == OP_UPLOADED)
         return assemble_look(p, s->contents, out, st);
+    if (s->op == OP_UNPACK)
+        return do_unpack(state, p, s, out, st);
     return assemble(state, p, s->contents, out, st);
 }
 
@@ -250,6 +305,8 @@ static bool run(const struct state *state, const struct place *p, const struct f
         return do_remove(s, path, out, st);
     case OP_DOWNLOAD:
         return do_download(s, path, st);
+    case OP_PACK:
+        return do_pack(s, path, st);
     default:
         return fault(st, RECORDER_USAGE, "this recorder knows no file operation %u", s->op);
     }

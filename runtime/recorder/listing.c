@@ -12,9 +12,9 @@
 #include "runtime/recorder/entry.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/meta.h"
+#include "runtime/recorder/names.h"
 #include "runtime/recorder/place.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -25,7 +25,6 @@
 enum { ENTRIES = 1, NEXT_PAGE_TOKEN = 2 };
 
 enum {
-    NAMES_MAX = 2000000,   /* in one directory */
     PLACE_MAX = 64 * 1024, /* bytes of a path below the directory */
     TOKEN_ROOM = 128 * 1024,
 };
@@ -39,50 +38,6 @@ struct walk {
     bool full;     /* there is more than the page holds */
     bool too_many;
 };
-
-/* --- the names of a directory, in order --- */
-
-struct names {
-    char **at; /* owned, each too */
-    size_t n;
-};
-
-static void names_deinit(struct names *names)
-{
-    for (size_t i = 0; i < names->n; i++)
-        free(names->at[i]);
-    free(names->at);
-}
-
-static int by_bytes(const void *a, const void *b)
-{
-    return strcmp(*(char *const *)a, *(char *const *)b);
-}
-
-static bool names_read(int dir, struct names *ret)
-{
-    int fd = openat(dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-    struct dirent *e;
-
-    *ret = (struct names){0};
-    if (d == NULL) {
-        if (fd >= 0)
-            close(fd);
-        return false;
-    }
-    while ((e = readdir(d)) != NULL && ret->n < NAMES_MAX) {
-        if (strcmp(e->d_name, ".") == 0 || strcmp(e->d_name, "..") == 0)
-            continue;
-        if ((ret->n & (ret->n - 1)) == 0) /* grown at powers of two */
-            ret->at = xrealloc(ret->at, (2 * ret->n + 1) * sizeof(*ret->at));
-        ret->at[ret->n++] = xstrdup(e->d_name);
-    }
-    closedir(d);
-    if (ret->n > 0)
-        qsort(ret->at, ret->n, sizeof(*ret->at), by_bytes);
-    return ret->n < NAMES_MAX;
-}
 
 /* --- the walk --- */
 

@@ -67,13 +67,13 @@ static void test_imports_follow_each_once(void **state)
     static const char *const imports[] = {
         "sandbox/v1/attach.proto",        "sandbox/v1/commands.proto",
         "sandbox/v1/errors.proto",        "sandbox/v1/files.proto",
-        "sandbox/v1/sandbox.proto",       "google/protobuf/duration.proto",
-        "google/protobuf/timestamp.proto"};
+        "sandbox/v1/sandbox.proto",       "sandbox/v1/trees.proto",
+        "google/protobuf/duration.proto", "google/protobuf/timestamp.proto"};
     const struct descriptor_file *found[DESCRIPTORS_MAX];
     size_t n =
         descriptors_with_imports(descriptors_by_name("sandbox/v1/sandbox_service.proto"), found);
 
-    assert_int_equal(n, 11);
+    assert_int_equal(n, 12);
     assert_int_equal(place(found, n, "sandbox/v1/sandbox_service.proto"), 0);
     for (size_t i = 0; i < sizeof(imports) / sizeof(imports[0]); i++)
         assert_in_range(place(found, n, imports[i]), 1, n - 1);

@@ -48,6 +48,8 @@ static const struct meaning meanings[] = {
     {RECORDER_UPLOAD_GAP, CODE_OUT_OF_RANGE, REASON(UPLOAD_GAP), "bytes are missing"},
     {RECORDER_DIGEST, CODE_DATA_LOSS, REASON(DIGEST_MISMATCH),
      "what came is not what the digest says"},
+    {RECORDER_BAD_ARCHIVE, CODE_INVALID_ARGUMENT, REASON(BAD_ARCHIVE),
+     "the archive cannot be unpacked"},
     {RECORDER_BAD_OFFSET, CODE_INVALID_ARGUMENT, REASON(INVALID_FIELD),
      "the offset is beyond the file's end", "offset"},
     {RECORDER_OTHER_DEVICE, CODE_UNIMPLEMENTED, REASON(UNSUPPORTED), "it is on another filesystem"},

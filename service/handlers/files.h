@@ -1,5 +1,5 @@
 /* Files of a sandbox: see read_file.c, read_files.c, write_files.c, file_entries.c, file_url.c,
- * upload_file.c and download_file.c. */
+ * upload_file.c, download_file.c, upload_tree.c and download_tree.c. */
 #pragma once
 
 #include "service/rpc/call.h"
@@ -15,3 +15,5 @@ void remove_file_start(struct call *c, const ProtobufCMessage *request);
 void create_file_url_start(struct call *c, const ProtobufCMessage *request);
 void upload_file_start(struct call *c, const ProtobufCMessage *none);
 void download_file_start(struct call *c, const ProtobufCMessage *request);
+void upload_tree_start(struct call *c, const ProtobufCMessage *none);
+void download_tree_start(struct call *c, const ProtobufCMessage *request);

@@ -54,6 +54,8 @@ const struct method methods[] = {
     {SANDBOX, "RemoveFile", METHOD_UNARY, remove_file_start},
     {SANDBOX, "UploadFile", METHOD_CLIENT_STREAM, upload_file_start},
     {SANDBOX, "DownloadFile", METHOD_SERVER_STREAM, download_file_start},
+    {SANDBOX, "UploadTree", METHOD_CLIENT_STREAM, upload_tree_start},
+    {SANDBOX, "DownloadTree", METHOD_SERVER_STREAM, download_tree_start},
     {SANDBOX, "CreateFileUrl", METHOD_UNARY, create_file_url_start},
     {SANDBOX, "RunCommand", METHOD_SERVER_STREAM, run_command_start},
     {SANDBOX, "Logs", METHOD_SERVER_STREAM, logs_start},

@@ -155,6 +155,13 @@ static bool check_tls(const struct config *c, struct status *st)
            status_set(st, CODE_INVALID_ARGUMENT, 0, "--tls-client-ca needs --tls-cert");
 }
 
+static bool check_times(const struct config *c, struct status *st)
+{
+    if (c->idle_timeout_ms > 0 && c->idle_timeout_ms < 30 * 1000)
+        return status_set(st, CODE_INVALID_ARGUMENT, 0, "--idle-timeout is shorter than 30s");
+    return true;
+}
+
 static bool check_traces(struct config *c, struct status *st)
 {
     char *end;
@@ -216,7 +223,7 @@ static bool check_auth(struct config *c, struct status *st)
 static bool check(struct config *c, struct status *st)
 {
     if (!check_auth(c, st) || !check_tls(c, st) || !check_listen(c, st) || !check_admin(c, st) ||
-        !check_traces(c, st))
+        !check_times(c, st) || !check_traces(c, st))
         return false;
     if (!c->local && !is_auth(c, "passthrough") && c->e2b_api_key == NULL)
         return status_set(st, CODE_INVALID_ARGUMENT, 0,

@@ -50,6 +50,7 @@ struct config {
     const char *auth_exempt;                 /* "health,reflection", either, or "none" */
     bool health_is_open, reflection_is_open; /* what it means */
     int64_t max_connection_calls;            /* 0: no limit */
+    int64_t max_timeout_ms, idle_timeout_ms; /* of sandboxes; the latter 0: none */
     int64_t max_calls, max_streams;          /* of the pod; 0: no limit, -1: by descriptors */
     int64_t tenant_max_calls, tenant_max_streams, tenant_creates_per_minute; /* 0: no limit */
 

@@ -39,6 +39,7 @@ void config_defaults(struct config *c)
         .e2b_template = "base",
         .e2b_request_timeout_ms = 60 * 1000,
         .e2b_threads = 1,
+        .max_timeout_ms = 45 * 60 * 1000,
         .lease_ms = 10 * 60 * 1000,
         .stream_buffer = 64 * 1024,
         .archive_timeout_ms = 60 * 1000,
@@ -98,6 +99,15 @@ void config_table(struct config *c)
          "How long one attempt of a request to E2B may take.", .min = 100, .max = 3600 * 1000},
         {"e2b-threads", 0, "SANDBOXD_E2B_THREADS", OPTION_INT, &c->e2b_threads, "N",
          "Threads that speak to E2B, 1 or 2.", .min = 1, .max = 2},
+
+        {"max-timeout", 0, "SANDBOXD_MAX_TIMEOUT", OPTION_DURATION, &c->max_timeout_ms, "DURATION",
+         "The longest time that a sandbox may be given; E2B has a limit of its own.", .min = 1000,
+         .max = INT64_C(30) * 24 * 3600 * 1000},
+        {"idle-timeout", 0, "SANDBOXD_IDLE_TIMEOUT", OPTION_DURATION, &c->idle_timeout_ms,
+         "DURATION",
+         "Sandboxes that say nothing of it end when they are not used for so long, 30s to 1h. 0: "
+         "only by their time.",
+         .max = 3600 * 1000},
 
         {"heartbeat-interval", 0, "SANDBOXD_HEARTBEAT_INTERVAL", OPTION_DURATION, &c->heartbeat_ms,
          "DURATION",

@@ -95,7 +95,7 @@ def other_stub(service):
 @pytest.fixture(scope="session")
 def sandbox(stub):
     """The id of a sandbox shared by tests that do not harm each other."""
-    created = stub.CreateSandbox(api.CreateSandboxRequest(timeout=api.seconds(3000)), timeout=60)
+    created = stub.CreateSandbox(api.CreateSandboxRequest(timeout=api.seconds(2700)), timeout=60)
     yield created.sandbox.sandbox_id
     stub.DeleteSandbox(api.DeleteSandboxRequest(
         sandbox_id=created.sandbox.sandbox_id, allow_missing=True), timeout=30)

@@ -9,7 +9,8 @@ static struct {
     int64_t timeout_ms;
     struct option_strings metadata, envs;
     const char *request_id, *reuse_key, *on_timeout;
-    bool no_internet;
+    bool no_internet, auto_resume;
+    int64_t idle_timeout_ms;
 } create = {.template = "", .request_id = "", .reuse_key = "", .on_timeout = "delete"};
 
 static const struct option create_options[] = {
@@ -26,6 +27,10 @@ static const struct option create_options[] = {
      "Returns the living sandbox with this key, if there is one."},
     {"on-timeout", 0, NULL, OPTION_STRING, &create.on_timeout, "delete|pause",
      "What happens at the end of its time (delete)."},
+    {"auto-resume", 0, NULL, OPTION_BOOL, &create.auto_resume, NULL,
+     "Once it is paused, using it wakes it."},
+    {"idle-timeout", 0, NULL, OPTION_DURATION, &create.idle_timeout_ms, "TIME",
+     "It ends when it is not used for so long."},
     {"no-internet", 0, NULL, OPTION_BOOL, &create.no_internet, NULL,
      "Cuts it off from the internet."},
     {NULL},
@@ -44,7 +49,7 @@ static bool print_created(const ProtobufCMessage *response)
 static int run_create(struct cli *cli, int n, char **operands)
 {
     Sandbox__V1__CreateSandboxRequest request = SANDBOX__V1__CREATE_SANDBOX_REQUEST__INIT;
-    Google__Protobuf__Duration timeout;
+    Google__Protobuf__Duration timeout, idle_timeout;
     int code = EXIT_USAGE, on_timeout;
 
     if (!cli_enum_of("--on-timeout", &sandbox__v1__on_timeout__descriptor, "ON_TIMEOUT_",
@@ -55,6 +60,8 @@ static int run_create(struct cli *cli, int n, char **operands)
     request.request_id = (char *)create.request_id;
     request.reuse_key = (char *)create.reuse_key;
     request.deny_internet_access = create.no_internet;
+    request.auto_resume = create.auto_resume;
+    request.idle_timeout = cli_duration(create.idle_timeout_ms, &idle_timeout);
     request.on_timeout = (Sandbox__V1__OnTimeout)on_timeout;
     if (cli_map("metadata", &create.metadata, &request.base, "metadata") &&
         cli_map("env", &create.envs, &request.base, "envs"))

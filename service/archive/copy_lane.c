@@ -35,7 +35,8 @@ void lane_prepare(struct lane *l)
     l->op = (struct e2b_op){.caller = l->c->a->caller,
                             .executor = &l->mailbox.executor,
                             .done = on_done,
-                            .deadline_ns = l->c->a->until_ns};
+                            .deadline_ns = l->c->a->until_ns,
+                            .aside = true};
     l->woken = l->ended = false;
 }
 

@@ -176,6 +176,33 @@ void address_note_recorder(struct address_cache *c, const char *scope, const cha
     pthread_mutex_unlock(&c->lock);
 }
 
+void address_note_life(struct address_cache *c, const char *scope, const char *sandbox_id,
+                       const struct address_life *life)
+{
+    struct entry *e;
+
+    pthread_mutex_lock(&c->lock);
+    e = *find(c, scope, sandbox_id);
+    if (e != NULL)
+        e->address.life = *life;
+    pthread_mutex_unlock(&c->lock);
+}
+
+bool address_use(struct address_cache *c, const char *scope, const char *sandbox_id, int64_t now_ns,
+                 int64_t step_ns)
+{
+    struct entry *e;
+    bool is_due;
+
+    pthread_mutex_lock(&c->lock);
+    e = *find(c, scope, sandbox_id);
+    is_due = e != NULL && now_ns >= e->address.life.due_ns;
+    if (is_due)
+        e->address.life.due_ns = now_ns + step_ns;
+    pthread_mutex_unlock(&c->lock);
+    return is_due;
+}
+
 void address_forget(struct address_cache *c, const char *scope, const char *sandbox_id)
 {
     struct entry **slot;

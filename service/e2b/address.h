@@ -9,11 +9,20 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* What using it does. */
+struct address_life {
+    bool wakes;          /* when it is paused */
+    int64_t idle_s;      /* it ends when it is not used for so long (idle.h); 0: not so */
+    int64_t life_end_ns; /* wall clock: it is not prolonged beyond */
+    int64_t due_ns;      /* a use from then on prolongs */
+};
+
 struct address {
     char *domain;      /* owned; NULL: the configured one */
     char *token;       /* owned; envd's access token; NULL: none is needed */
     bool has_recorder; /* it was seen running there */
     bool no_root;      /* there is no root to be had: the recorder lives in the user's home */
+    struct address_life life;
 };
 
 void address_deinit(struct address *a); /* may be called twice */
@@ -32,4 +41,11 @@ void address_store(struct address_cache *c, const char *scope, const char *sandb
 /* Of a sandbox that is known; else nothing happens. */
 void address_note_recorder(struct address_cache *c, const char *scope, const char *sandbox_id,
                            bool has_recorder, bool no_root);
+/* The same. */
+void address_note_life(struct address_cache *c, const char *scope, const char *sandbox_id,
+                       const struct address_life *life);
+/* The sandbox is used. True, to one of all who ask: it is time to prolong; the next is step_ns
+ * later. */
+bool address_use(struct address_cache *c, const char *scope, const char *sandbox_id, int64_t now_ns,
+                 int64_t step_ns);
 void address_forget(struct address_cache *c, const char *scope, const char *sandbox_id);

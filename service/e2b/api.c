@@ -183,8 +183,9 @@ static void done_look_for_url(struct exchange *x)
     if (verdict.st.code == CODE_OK && control_read_sandbox(x, &s, &verdict)) {
         if (s.public_traffic) {
             give_url(v, s.domain, NULL);
-        } else if (s.state == E2B_RUNNING) {
-            int64_t end_ns = s.end_ns;
+        } else if (s.state == E2B_RUNNING || s.auto_resume) {
+            int64_t end_ns =
+                s.state == E2B_RUNNING ? s.end_ns : clock_wall_ns() + E2B_WOKEN_S * NS_PER_S;
 
             e2b_sandbox_deinit(&s);
             ask_token(v, end_ns);

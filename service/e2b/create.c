@@ -15,6 +15,7 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
+#include "service/e2b/idle.h"
 #include "service/e2b/network.h"
 #include "service/e2b/sandbox.h"
 #include "service/e2b/url.h"
@@ -236,7 +237,10 @@ static void guess_detail(struct create *c)
     struct e2b_sandbox *s = &c->made;
 
     s->start_ns = clock_wall_ns();
-    s->end_ns = s->start_ns + c->args->timeout_s * NS_PER_S;
+    s->end_ns = s->start_ns + idle_first_timeout_s(c->args->timeout_s, c->args->idle_s) * NS_PER_S;
+    s->auto_resume = c->args->auto_resume;
+    s->idle_s = c->args->idle_s;
+    s->lifetime_s = c->args->idle_s > 0 ? c->args->timeout_s : 0;
     s->metadata = xcalloc(c->args->n_metadata + 1, sizeof *s->metadata);
     for (size_t i = 0; i < c->args->n_metadata; i++) {
         s->metadata[i].key = xstrdup(c->args->metadata[i].key);
@@ -258,6 +262,7 @@ static void done_detail(struct exchange *x)
     } else {
         guess_detail(c);
     }
+    idle_remember(&c->request, &c->made);
     if (is_keyed(c))
         look_settled(c);
     else
@@ -342,6 +347,21 @@ static struct json_object *map(const struct e2b_pair *pairs, size_t n)
     return o;
 }
 
+static void add_seconds(struct json_object *labels, const char *label, int64_t seconds)
+{
+    AUTO_FREE char *value = xasprintf("%lld", (long long)seconds);
+
+    json_object_object_add(labels, label, text(value));
+}
+
+static struct json_object *enabled(void)
+{
+    struct json_object *o = json_object_new_object();
+
+    json_object_object_add(o, "enabled", json_object_new_boolean(true));
+    return o;
+}
+
 static const char *template_of(const struct e2b *e, const struct e2b_create_args *a)
 {
     return a->template != NULL ? a->template : e->config.template;
@@ -360,14 +380,21 @@ static struct json_object *make_body(const struct create *c)
         json_object_object_add(labels, CREATE_REQUEST_ID, text(a->request_id));
     if (a->reuse_key != NULL)
         json_object_object_add(labels, CREATE_REUSE_KEY, text(a->reuse_key));
+    if (a->idle_s > 0) {
+        add_seconds(labels, IDLE_TIMEOUT, a->idle_s);
+        add_seconds(labels, IDLE_LIFETIME, a->timeout_s);
+    }
     json_object_object_add(o, "templateID", text(template_of(c->request.e2b, a)));
-    json_object_object_add(o, "timeout", json_object_new_int64(a->timeout_s));
+    json_object_object_add(o, "timeout",
+                           json_object_new_int64(idle_first_timeout_s(a->timeout_s, a->idle_s)));
     json_object_object_add(o, "secure", json_object_new_boolean(true));
     json_object_object_add(o, "metadata", labels);
     if (a->n_envs > 0)
         json_object_object_add(o, "envVars", map(a->envs, a->n_envs));
     if (a->pause_on_timeout)
         json_object_object_add(o, "autoPause", json_object_new_boolean(true));
+    if (a->auto_resume)
+        json_object_object_add(o, "autoResume", enabled());
     if (a->network != NULL)
         network_to_create(o, a->network);
     return o;

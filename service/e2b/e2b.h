@@ -69,9 +69,11 @@ struct e2b_op {
     struct executor *executor;       /* where done runs; set before starting */
     void (*done)(struct e2b_op *op); /* set before starting */
     int64_t deadline_ns;             /* monotonic; INT64_MAX: none */
-    struct status st;                /* the outcome, set before done */
-    struct task task;                /* private */
-    void *request;                   /* private */
+    bool lets_sleep;  /* a paused sandbox stays so, even one that wants to be woken by use */
+    bool aside;       /* the same, and it is no use of the sandbox: it may go on to be idle */
+    struct status st; /* the outcome, set before done */
+    struct task task; /* private */
+    void *request;    /* private */
 };
 
 /* Asks a running operation to end; done still comes (maybe with success, if it was too late). On
@@ -108,6 +110,9 @@ struct e2b_sandbox {
     size_t n_metadata;
     char *domain;               /* NULL: none said */
     char *traffic_token;        /* NULL: none; only after create */
+    bool auto_resume;           /* using it wakes it; not told in lists */
+    int64_t idle_s;             /* it ends when it is not used for so long; 0: only by its time */
+    int64_t lifetime_s;         /* it is not prolonged beyond by use; only with idle_s */
     bool public_traffic;        /* false: a traffic token is needed at its ports */
     struct e2b_network network; /* owned; empty in lists */
 };
@@ -122,6 +127,8 @@ struct e2b_create_args {  /* borrowed until done */
     const struct e2b_pair *envs;
     size_t n_envs;
     bool pause_on_timeout;
+    bool auto_resume;                  /* once it is paused, using it wakes it */
+    int64_t idle_s;                    /* at most E2B_KEEP_ALIVE_MAX_S; 0: none */
     const struct e2b_network *network; /* NULL: not restricted */
     const char *request_id; /* NULL: none; see design: one sandbox whatever the retries */
     const char *reuse_key;  /* NULL: none */
@@ -172,7 +179,10 @@ void e2b_resume(struct e2b *e, struct e2b_op *op, const char *sandbox_id, int64_
 void e2b_set_network(struct e2b *e, struct e2b_op *op, const char *sandbox_id,
                      const struct e2b_network *network, struct e2b_sandbox *ret);
 
-enum { E2B_KEEP_ALIVE_MAX_S = 3600 };
+enum {
+    E2B_KEEP_ALIVE_MAX_S = 3600,
+    E2B_WOKEN_S = 600, /* what a sandbox gets that is woken by use, unless its idle time says it */
+};
 
 /* --- what a sandbox used --- */
 

@@ -10,17 +10,20 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "sandbox/v1/errors.pb-c.h"
+#include "service/e2b/idle.h"
 #include "service/e2b/json.h"
 #include "service/e2b/sandbox.h"
 #include "service/e2b/upstream.h"
 #include "service/e2b/url.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-enum { LOOKS_MAX = 3 };
+enum { LOOKS_MAX = 3, RESUMES_MAX = 3 };
 
 static void attempt(struct exchange *x);
+static void resume(struct exchange *x, int64_t timeout_s);
 
 static void finish(struct exchange *x)
 {
@@ -100,10 +103,12 @@ bool exchange_learn(struct exchange *x, const char *sandbox_id, struct e2b_sandb
         scope_not_found(&v->st);
         return false;
     }
-    if (ret->state == E2B_RUNNING)
+    if (ret->state == E2B_RUNNING) {
         address_store(addresses, scope->name, sandbox_id, ret->domain, token, clock_monotonic_ns());
-    else
+        idle_remember(x->request, ret);
+    } else {
         address_forget(addresses, scope->name, sandbox_id);
+    }
     return true;
 }
 
@@ -142,7 +147,12 @@ static void looked(struct transfer *t)
         look_failed(x, &v);
         return;
     }
-    x->is_ours = true;
+    x->is_ours = x->is_awake = true;
+    if (x->sandbox_id != NULL && s.state == E2B_PAUSED && s.auto_resume &&
+        !x->request->lets_sleep && x->resumes++ < RESUMES_MAX) {
+        resume(x, s.idle_s > 0 ? s.idle_s : E2B_WOKEN_S);
+        return;
+    }
     if (x->sandbox_id != NULL && s.state == E2B_PAUSED) {
         x->verdict = VERDICT_INIT;
         status_set(&x->verdict.st, CODE_FAILED_PRECONDITION,
@@ -181,6 +191,52 @@ static void look(struct exchange *x)
     transfer_start(&x->transfer, &r);
 }
 
+/* --- waking it --- */
+
+static void resumed(struct transfer *t)
+{
+    struct exchange *x = container_of(t, struct exchange, transfer);
+    struct verdict v = VERDICT_INIT;
+    bool awake = t->result == CURLE_OK && t->status >= 200 && t->status < 300;
+
+    if (!awake)
+        errors_judge(t, SOURCE_API, &v);
+    upstream_end(x, v.st.code);
+    if (awake)
+        look(x); /* its token, and where it answers */
+    else
+        look_failed(x, &v);
+}
+
+/* The sandbox was made to be woken by use. Waking one that somebody else just woke does no harm. */
+static void resume(struct exchange *x, int64_t timeout_s)
+{
+    struct e2b *e = x->request->e2b;
+    AUTO_FREE char *path = url_sandbox_path(x->sandbox_id, "/connect");
+    AUTO_FREE char *url = xasprintf("%s%s", e->api_url, path);
+    struct transfer_request r = {
+        .method = "POST",
+        .url = url,
+        .pieces = &x->resume_piece,
+        .n_pieces = 1,
+        .timeout_ms = e->config.request_timeout_ms,
+        .max_response = E2B_RESPONSE_MAX,
+        .may_repeat = true,
+    };
+
+    snprintf(x->resume_body, sizeof x->resume_body, "{\"timeout\":%lld}", (long long)timeout_s);
+    x->resume_piece =
+        (struct transfer_piece){(const uint8_t *)x->resume_body, strlen(x->resume_body)};
+    x->phase = EXCHANGE_LOOKING;
+    transfer_deinit(&x->transfer);
+    transfer_init(&x->transfer, x->request->loop);
+    url_api_headers(&x->transfer, e, x->request->scope);
+    transfer_header(&x->transfer, "Content-Type: application/json");
+    upstream_begin(x, "POST", path);
+    x->transfer.done = resumed;
+    transfer_start(&x->transfer, &r);
+}
+
 /* --- the call itself --- */
 
 /* The first piece of a stream. */
@@ -189,6 +245,7 @@ static enum transfer_taken hear(struct transfer *t, const uint8_t *data, size_t 
     struct exchange *x = container_of(t, struct exchange, transfer);
 
     upstream_end(x, CODE_OK);
+    idle_note_use(x);
     return x->on_data(t, data, len);
 }
 
@@ -240,6 +297,7 @@ static void call(struct exchange *x)
     if (x->sandbox_id != NULL) {
         base = url_sandbox_base(e, x->sandbox_id, x->address.domain);
         url_sandbox_headers(&x->transfer, x->sandbox_id, x->address.token);
+        idle_note_use(x);
     } else {
         url_api_headers(&x->transfer, e, x->request->scope);
     }
@@ -268,8 +326,10 @@ static bool remembers(struct exchange *x, const char *sandbox_id)
 
 static bool must_look(struct exchange *x)
 {
+    /* E2B wakes such a one by whatever comes in, so that must not be tried. */
     if (x->sandbox_id != NULL)
-        return !remembers(x, x->sandbox_id);
+        return !remembers(x, x->sandbox_id) ||
+               (x->request->lets_sleep && x->address.life.wakes && !x->is_awake);
     return x->owner_of != NULL && x->request->scope->tenant != NULL && !x->is_ours &&
            !remembers(x, x->owner_of);
 }
@@ -287,9 +347,10 @@ void exchange_start(struct exchange *x)
     x->timer = (struct loop_timer){.run = run_timer};
     x->retry = (struct retry){0};
     x->times_sent = 0;
-    x->looks = 0;
+    x->looks = x->resumes = 0;
+    x->use_noted_until_ns = 0;
     x->failed_before = false;
-    x->is_ours = false;
+    x->is_ours = x->is_awake = false;
     x->running = true;
     x->verdict = VERDICT_INIT;
     list_append(&x->request->exchanges, &x->node);

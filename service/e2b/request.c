@@ -172,6 +172,8 @@ void request_prepare(struct request *r, struct e2b *e, struct e2b_op *op, const 
     r->scope = op->caller != NULL ? scope_new(op->caller) : NULL;
     r->trace = trace_ref(op->executor->trace);
     r->deadline_ns = op->deadline_ns;
+    r->aside = op->aside;
+    r->lets_sleep = op->lets_sleep || op->aside;
     op->request = r;
     op->st = STATUS_INIT;
     r->start_task.run = run_start;

@@ -21,6 +21,7 @@ struct request {
     struct scope *scope; /* owned; for whom it is done */
     struct trace *trace; /* owned: a reference; what it is part of; NULL: nothing that is traced */
     int64_t deadline_ns;
+    bool lets_sleep, aside;  /* as of struct e2b_op */
     struct list exchanges;   /* running */
     struct loop_timer timer; /* the deadline */
     struct task start_task, cancel_task;
@@ -100,8 +101,12 @@ struct exchange {
     int64_t began_ns; /* 0: none runs, or it is accounted for */
     uint8_t span[TRACE_SPAN_LEN];
     bool running, failed_before;
-    bool is_ours; /* owner_of was found out */
-    int looks;
+    bool is_ours;  /* owner_of was found out */
+    bool is_awake; /* the sandbox was seen running */
+    int looks, resumes;
+    struct transfer_piece resume_piece;
+    char resume_body[40];
+    int64_t use_noted_until_ns; /* monotonic; idle.c */
     struct verdict verdict;
 };
 

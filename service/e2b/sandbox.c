@@ -4,6 +4,7 @@
 #include "common/base/buf.h"
 #include "common/base/cleanup.h"
 #include "common/base/mem.h"
+#include "service/e2b/idle.h"
 #include "service/e2b/network.h"
 #include "service/e2b/private.h"
 #include "service/e2b/scope.h"
@@ -100,7 +101,7 @@ static bool read_state(struct json_object *o, struct e2b_sandbox *s)
 
 static bool read_detail(struct json_object *o, struct e2b_sandbox *s)
 {
-    struct json_object *network;
+    struct json_object *network, *lifecycle;
     int64_t n;
 
     if (!read_common(o, s) || !read_state(o, s) || !read_metadata(o, s))
@@ -113,6 +114,9 @@ static bool read_detail(struct json_object *o, struct e2b_sandbox *s)
         s->memory_mib = n;
     if (json_object_object_get_ex(o, "network", &network))
         json_flag(network, "allowPublicTraffic", &s->public_traffic);
+    if (json_object_object_get_ex(o, "lifecycle", &lifecycle))
+        json_flag(lifecycle, "autoResume", &s->auto_resume);
+    idle_read_labels(s);
     return network_from_detail(o, &s->network);
 }
 

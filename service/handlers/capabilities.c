@@ -35,7 +35,9 @@ void get_capabilities_start(struct call *c, const ProtobufCMessage *message)
     Sandbox__V1__GetCapabilitiesResponse m = SANDBOX__V1__GET_CAPABILITIES_RESPONSE__INIT;
     Google__Protobuf__Duration default_timeout, max_timeout, heartbeat;
     char *services[SERVICES_MAX];
+    int64_t timeout_default_s;
 
+    timeout_read(NULL, TIMEOUT_DEFAULT_S, timeout_max_s(c), &timeout_default_s, &STATUS_INIT);
     (void)message;
     m.version = (char *)SANDBOXD_VERSION;
     m.n_services = list_services(services);
@@ -43,8 +45,8 @@ void get_capabilities_start(struct call *c, const ProtobufCMessage *message)
     m.default_template = (char *)config->e2b_template;
     m.max_message_bytes = config->message_max;
     m.max_read_file_bytes = config->read_file_max;
-    set_seconds(&default_timeout, TIMEOUT_DEFAULT_S * INT64_C(1000));
-    set_seconds(&max_timeout, TIMEOUT_MAX_S * INT64_C(1000));
+    set_seconds(&default_timeout, timeout_default_s * 1000);
+    set_seconds(&max_timeout, config->max_timeout_ms);
     set_seconds(&heartbeat, config->heartbeat_ms);
     m.default_timeout = &default_timeout;
     m.max_timeout = &max_timeout;

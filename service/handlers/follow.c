@@ -61,6 +61,8 @@ void follow_op_start(struct follow *f, void (*done)(struct e2b_op *op), int64_t 
         .executor = call_executor(f->call),
         .done = done,
         .deadline_ns = deadline_ns,
+        /* Whoever paused it while it was followed meant it. */
+        .lets_sleep = f->delivered || (f->may_read_archive && !f->may_wake),
     };
     free(f->output.out);
     f->output = (struct e2b_output){0};

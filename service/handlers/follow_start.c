@@ -88,6 +88,7 @@ static void start_all(struct call *c, const Sandbox__V1__LogsRequest *r,
 
         f->all = all;
         f->may_read_archive = true;
+        f->may_wake = r->resume;
         f->announced = true; /* there is no id to be said first */
         f->until = until_name(r->follow, r->until);
         f->view = *view;
@@ -138,6 +139,7 @@ void logs_start(struct call *c, const ProtobufCMessage *message)
     struct follow *f = follow_new(c, r->sandbox_id, r->command_id, r->from_seq);
 
     f->may_read_archive = true;
+    f->may_wake = r->resume;
     f->until = until_name(r->follow, r->until);
     f->view = view;
     follow_begin(f, false);

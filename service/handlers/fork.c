@@ -211,6 +211,8 @@ static void start_copy(struct fork *f, struct copy *copy)
         .metadata = f->metadata.items,
         .n_metadata = f->metadata.n,
         .pause_on_timeout = f->pause_on_timeout,
+        .auto_resume = f->origin.auto_resume,
+        .idle_s = f->origin.idle_s,
         .request_id = copy->request_id[0] != '\0' ? copy->request_id : NULL,
     };
     copy->op = (struct e2b_op){
@@ -274,11 +276,10 @@ static bool check(const Sandbox__V1__ForkSandboxRequest *r, struct status *st)
            validate_optional_id("request_id", r->request_id, st);
 }
 
-static bool read_request(struct fork *f, const Sandbox__V1__ForkSandboxRequest *r,
+static bool read_request(struct fork *f, int64_t max_s, const Sandbox__V1__ForkSandboxRequest *r,
                          struct status *st)
 {
-    if (!check(r, st) ||
-        !timeout_read(r->timeout, TIMEOUT_DEFAULT_S, TIMEOUT_MAX_S, &f->timeout_s, st) ||
+    if (!check(r, st) || !timeout_read(r->timeout, TIMEOUT_DEFAULT_S, max_s, &f->timeout_s, st) ||
         !pairs_metadata(&f->metadata, (pairs_metadata_entry **)r->metadata, r->n_metadata, st))
         return false;
     snprintf(f->sandbox_id, sizeof(f->sandbox_id), "%s", r->sandbox_id);
@@ -298,7 +299,7 @@ void fork_sandbox_start(struct call *c, const ProtobufCMessage *message)
 
     f->call = c;
     f->failure = STATUS_INIT;
-    if (!read_request(f, (const Sandbox__V1__ForkSandboxRequest *)message, &st)) {
+    if (!read_request(f, timeout_max_s(c), (const Sandbox__V1__ForkSandboxRequest *)message, &st)) {
         destroy(f);
         call_finish(c, &st);
         return;

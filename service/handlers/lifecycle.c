@@ -43,7 +43,7 @@ void set_sandbox_timeout_start(struct call *c, const ProtobufCMessage *message)
     struct sandbox_operation *k;
     int64_t timeout_s;
 
-    if (!timeout_read(r->timeout, 0, TIMEOUT_MAX_S, &timeout_s, &st)) {
+    if (!timeout_read(r->timeout, 0, timeout_max_s(c), &timeout_s, &st)) {
         call_finish(c, &st);
         return;
     }
@@ -117,7 +117,7 @@ void resume_sandbox_start(struct call *c, const ProtobufCMessage *message)
     struct sandbox_operation *k;
     int64_t timeout_s;
 
-    if (!timeout_read(r->timeout, TIMEOUT_DEFAULT_S, TIMEOUT_MAX_S, &timeout_s, &st)) {
+    if (!timeout_read(r->timeout, TIMEOUT_DEFAULT_S, timeout_max_s(c), &timeout_s, &st)) {
         call_finish(c, &st);
         return;
     }

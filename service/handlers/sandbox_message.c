@@ -63,6 +63,12 @@ void sandbox_message_init(struct sandbox_message *to, const struct e2b_sandbox *
         to->m.end_time = &to->end;
     to->m.cpu_count = s->cpu_count;
     to->m.memory_mib = s->memory_mib;
+    to->m.auto_resume = s->auto_resume;
+    if (s->idle_s > 0) {
+        google__protobuf__duration__init(&to->idle_timeout);
+        to->idle_timeout.seconds = s->idle_s;
+        to->m.idle_timeout = &to->idle_timeout;
+    }
     set_metadata(to, s);
     set_network(to, &s->network);
 }

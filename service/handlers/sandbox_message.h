@@ -10,6 +10,7 @@ struct sandbox_message {
     Sandbox__V1__Sandbox m;
     Sandbox__V1__Network network;
     Google__Protobuf__Timestamp start, end;
+    Google__Protobuf__Duration idle_timeout;
     Sandbox__V1__Sandbox__MetadataEntry *entries;   /* owned */
     Sandbox__V1__Sandbox__MetadataEntry **pointers; /* owned */
 };

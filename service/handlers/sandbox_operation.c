@@ -4,6 +4,7 @@
 #include "common/base/clock.h"
 #include "common/base/mem.h"
 #include "sandbox/v1/errors.pb-c.h"
+#include "service/config.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,12 +35,17 @@ struct sandbox_operation *sandbox_operation_new(struct call *c, const char *sand
     return k;
 }
 
+int64_t timeout_max_s(const struct call *c)
+{
+    return ((const struct app *)call_app(c))->config->max_timeout_ms / 1000;
+}
+
 bool timeout_read(const Google__Protobuf__Duration *d, int64_t default_s, int64_t max_s,
                   int64_t *ret_s, struct status *st)
 {
     int64_t ms;
 
-    *ret_s = default_s;
+    *ret_s = default_s < max_s ? default_s : max_s;
     if (d == NULL)
         return default_s > 0 ||
                status_bad_field(st, SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD,

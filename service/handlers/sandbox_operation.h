@@ -20,10 +20,13 @@ struct sandbox_operation {
 struct sandbox_operation *sandbox_operation_new(struct call *c, const char *sandbox_id,
                                                 void (*answer)(struct operation *o));
 
-enum { TIMEOUT_DEFAULT_S = 600, TIMEOUT_MAX_S = 30 * 24 * 3600 };
+enum { TIMEOUT_DEFAULT_S = 600 };
 
-/* A sandbox's time in whole seconds, rounded up, from 1 to max_s. d NULL: default_s (0: required).
- */
+/* The longest time that the call's server lets anybody ask for, in whole seconds. */
+int64_t timeout_max_s(const struct call *c);
+
+/* A sandbox's time in whole seconds, rounded up, from 1 to max_s. d NULL: default_s (0: required),
+ * or max_s if that is less. */
 bool timeout_read(const Google__Protobuf__Duration *d, int64_t default_s, int64_t max_s,
                   int64_t *ret_s, struct status *st);
 

@@ -9,6 +9,7 @@
 #include "common/base/mem.h"
 #include "sandbox/v1/errors.pb-c.h"
 #include "sandbox/v1/sandbox.pb-c.h"
+#include "service/config.h"
 #include "service/handlers/network_field.h"
 #include "service/handlers/pairs.h"
 #include "service/handlers/removal.h"
@@ -24,6 +25,7 @@
 enum {
     INVALID_FIELD = SANDBOX__V1__ERROR_REASON__ERROR_REASON_INVALID_FIELD,
     TEMPLATE_MAX = 256,
+    IDLE_MIN_MS = 30 * 1000, /* E2B prolongs by no less than 15 s */
     PAGE_MAX = 100,
     PAGE_TOKEN_MAX = 1024,
 };
@@ -97,13 +99,28 @@ static bool read_network(struct create *k, const Sandbox__V1__CreateSandboxReque
     return true;
 }
 
-static bool read_create(struct create *k, const Sandbox__V1__CreateSandboxRequest *r,
-                        struct status *st)
+static bool read_idle(struct create *k, const struct config *config,
+                      const Google__Protobuf__Duration *d, struct status *st)
+{
+    int64_t ms = config->idle_timeout_ms;
+
+    if (d != NULL && d->seconds == 0 && d->nanos == 0)
+        ms = 0;
+    else if (d != NULL && !validate_duration("idle_timeout", d->seconds, d->nanos, IDLE_MIN_MS,
+                                             E2B_KEEP_ALIVE_MAX_S * INT64_C(1000), &ms, st))
+        return false;
+    k->args.idle_s = (ms + 999) / 1000;
+    return true;
+}
+
+static bool read_create(struct create *k, const struct config *config,
+                        const Sandbox__V1__CreateSandboxRequest *r, struct status *st)
 {
     if (!check_create(r, st) || !pairs_metadata(&k->metadata, r->metadata, r->n_metadata, st) ||
         !pairs_envs(&k->envs, r->envs, r->n_envs, st) ||
-        !timeout_read(r->timeout, TIMEOUT_DEFAULT_S, TIMEOUT_MAX_S, &k->args.timeout_s, st) ||
-        !read_network(k, r, st))
+        !timeout_read(r->timeout, TIMEOUT_DEFAULT_S, config->max_timeout_ms / 1000,
+                      &k->args.timeout_s, st) ||
+        !read_idle(k, config, r->idle_timeout, st) || !read_network(k, r, st))
         return false;
     k->args.template = k->template = copy_or_null(r->template_);
     k->args.request_id = k->request_id = copy_or_null(r->request_id);
@@ -113,6 +130,7 @@ static bool read_create(struct create *k, const Sandbox__V1__CreateSandboxReques
     k->args.envs = k->envs.items;
     k->args.n_envs = k->envs.n;
     k->args.pause_on_timeout = r->on_timeout == SANDBOX__V1__ON_TIMEOUT__ON_TIMEOUT_PAUSE;
+    k->args.auto_resume = r->auto_resume;
     k->args.network = &k->network;
     return true;
 }
@@ -124,7 +142,8 @@ void create_sandbox_start(struct call *c, const ProtobufCMessage *message)
 
     k->o.answer = create_answer;
     k->o.release = create_release;
-    if (!read_create(k, (const Sandbox__V1__CreateSandboxRequest *)message, &st)) {
+    if (!read_create(k, ((const struct app *)call_app(c))->config,
+                     (const Sandbox__V1__CreateSandboxRequest *)message, &st)) {
         create_release(&k->o);
         refuse(c, &st);
         return;

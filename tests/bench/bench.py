@@ -221,7 +221,7 @@ def main():
         with Service(local, count=1) as service:
             stub = service.stub(0)
             sandbox_id = stub.CreateSandbox(api.CreateSandboxRequest(
-                timeout=api.seconds(3000)), timeout=60).sandbox.sandbox_id
+                timeout=api.seconds(2700)), timeout=60).sandbox.sandbox_id
             if "unary" in wanted:
                 ours, theirs = unary(local, service, sandbox_id)
                 print("unary   GetSandbox %.0f us, direct HTTP %.0f us: %.2f times"

@@ -245,6 +245,7 @@ static enum transfer_taken hear(struct transfer *t, const uint8_t *data, size_t 
     struct exchange *x = container_of(t, struct exchange, transfer);
 
     upstream_end(x, CODE_OK);
+    x->request->lets_sleep = true; /* who pauses it now means what is under way, too */
     idle_note_use(x);
     return x->on_data(t, data, len);
 }

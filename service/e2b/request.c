@@ -53,6 +53,7 @@ void request_let_go(struct request *r, const struct status *st, int64_t timeout_
     loop_timer_start(r->loop, &r->timer, r->deadline_ns);
     report(r, st);
     r->op = NULL;
+    r->aside = r->lets_sleep = true;
 }
 
 void request_finish(struct request *r, const struct status *st)
@@ -194,6 +195,7 @@ void request_detach(struct request *r, const struct request *like, int64_t timeo
 {
     prepare(r, like->e2b, like->loop_index);
     r->op = NULL;
+    r->aside = r->lets_sleep = true; /* nobody uses the sandbox by it */
     r->scope = scope_ref(like->scope);
     r->trace = trace_ref(like->trace);
     r->deadline_ns = clock_monotonic_ns() + timeout_ms * NS_PER_MS;

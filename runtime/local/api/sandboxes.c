@@ -57,6 +57,12 @@ struct json_object *api_sandbox_json(const struct daemon *d, const struct sandbo
     return o;
 }
 
+/* As E2B, also one on its way into a pause: nobody watches it any more. */
+static bool is_shown_paused(const struct sandbox *s)
+{
+    return s->paused || (s->busy && s->observer == NULL);
+}
+
 /* The ListedSandbox schema, which the detailed one extends. No tokens. */
 static struct json_object *listed_json(const struct sandbox *s)
 {
@@ -67,7 +73,7 @@ static struct json_object *listed_json(const struct sandbox *s)
     add_identity(o, s);
     add_time(o, "startedAt", s->start_ns);
     add_time(o, "endAt", s->end_ns);
-    add_text(o, "state", s->paused ? "paused" : "running");
+    add_text(o, "state", is_shown_paused(s) ? "paused" : "running");
     json_object_object_add(o, "cpuCount", json_object_new_int64((limits.cpu_millis + 999) / 1000));
     json_object_object_add(o, "memoryMB", json_object_new_int64(limits.memory_bytes / MB));
     json_object_object_add(o, "diskSizeMB", json_object_new_int64(limits.disk_bytes / MB));

@@ -7,8 +7,10 @@
  *
  *   bin/recorder-<sha>      the recorder, by the first 16 hex digits of its SHA-256
  *   spec/<nonce>            root-only; SpecFile messages on their way (proto/recorder/v1)
- *   cmd/<command_id>/       meta, control, lock, segments journal.<first seq>.<bytes before>;
- *                           the rest is the recorder's own (runtime/recorder/meta.h, gone.h)
+ *   watch/<watch_id>/       the same, of directories that are watched; --watches says that these
+ * are meant, for run, follow and all else that names a command cmd/<command_id>/       meta,
+ * control, lock, segments journal.<first seq>.<bytes before>; the rest is the recorder's own
+ * (runtime/recorder/meta.h, gone.h)
  *
  * Verbs (all take --state=DIR, for tests):
  *
@@ -71,6 +73,9 @@
  *   dial --port=N [--host=ADDRESS] [--timeout-ms=N]
  *                           connects to a TCP port and carries stdin and stdout to and from it, in
  *                           the frames of dial.h. Ends when it hears nothing for so long (75 s)
+ *   notice --path=DIR [--recursive]
+ *                           writes a sandbox.v1.FileChange per change, one write() each: the
+ *                           command that `run` makes of a watch
  *   version                 prints the version and the journal format version
  *
  * Every verb that fails writes one sentence in UTF-8 to stderr.

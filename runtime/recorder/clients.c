@@ -294,6 +294,15 @@ void clients_deinit(struct clients *c)
     }
 }
 
+bool clients_are_reading(const struct clients *c)
+{
+    LIST_FOR_EACH (node, &c->list) {
+        if (container_of(node, struct client, link)->attached)
+            return true;
+    }
+    return false;
+}
+
 struct journal_readers clients_readers(const struct clients *c)
 {
     struct journal_readers readers = {.acked_seq = c->writer->acked_seq, .slowest = UINT64_MAX};

@@ -23,6 +23,9 @@ void clients_deinit(struct clients *c);
 /* How far readers are: those that count, and advanced within the last second. */
 struct journal_readers clients_readers(const struct clients *c);
 
+/* Whether a follower is there, whatever it wants. */
+bool clients_are_reading(const struct clients *c);
+
 /* Tells those that wait for it that there is something new. */
 void clients_wake(struct clients *c, uint64_t last_seq);
 

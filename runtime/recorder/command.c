@@ -324,11 +324,11 @@ static void __attribute__((noreturn)) child_main(const struct plan *p)
 
 /* --- in the parent --- */
 
-static bool make_pipe(int *ret_read, int *ret_write)
+static bool make_pipe(int *ret_read, int *ret_write, int flags)
 {
     int ends[2];
 
-    if (pipe2(ends, O_CLOEXEC) != 0)
+    if (pipe2(ends, O_CLOEXEC | flags) != 0)
         return false;
     fcntl(ends[1], F_SETPIPE_SZ, PIPE_SIZE); /* as large as it may be */
     *ret_read = ends[0];
@@ -359,10 +359,12 @@ static bool open_streams(struct command *c, const struct command_spec *s, uid_t 
 {
     if (s->meta.terminal)
         return open_terminal(c, s->meta.initial, uid, ret_in, ret_out, ret_err);
-    if (!make_pipe(&c->out, ret_out) || !make_pipe(&c->err, ret_err))
+    /* In packets: what a watch writes at once is one event. */
+    if (!make_pipe(&c->out, ret_out, s->watch_path != NULL ? O_DIRECT : 0) ||
+        !make_pipe(&c->err, ret_err, 0))
         return false;
     if (s->stdin_pipe)
-        return make_pipe(ret_in, &c->in);
+        return make_pipe(ret_in, &c->in, 0);
     *ret_in = open("/dev/null", O_RDONLY | O_CLOEXEC);
     return *ret_in >= 0;
 }

@@ -155,6 +155,8 @@ class Recorder:
         self.lock = threading.Lock()
         assert self.verb("setup").returncode == 0
 
+    kind = "cmd"  # or "watch": what ids name here
+
     def verb(self, *args, **kwargs):
         return subprocess.run([self.program, args[0], f"--state={self.state}", *args[1:]],
                               stdout=subprocess.PIPE, stderr=subprocess.PIPE, timeout=300, **kwargs)
@@ -224,7 +226,7 @@ class Recorder:
         return self.verb("ack", f"--id={id}", f"--seq={seq}")
 
     def dir(self, id):
-        return self.state / "cmd" / id
+        return self.state / self.kind / id
 
     def writer(self, id):
         """The process that holds the command's lock."""

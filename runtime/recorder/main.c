@@ -4,6 +4,7 @@
  */
 #include "common/base/cleanup.h"
 #include "common/base/fd.h"
+#include "common/base/mem.h"
 #include "common/base/options.h"
 #include "common/base/version.h"
 #include "runtime/recorder/claim.h"
@@ -14,6 +15,8 @@
 #include "runtime/recorder/file.h"
 #include "runtime/recorder/files.h"
 #include "runtime/recorder/follower.h"
+#include "runtime/recorder/notice.h"
+#include "runtime/recorder/place.h"
 #include "runtime/recorder/ports.h"
 #include "runtime/recorder/request.h"
 #include "runtime/recorder/retention.h"
@@ -22,7 +25,9 @@
 #include "runtime/recorder/watch.h"
 #include "runtime/recorder/writer.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #ifdef __GLIBC__
@@ -104,6 +109,40 @@ static bool do_follow(const struct state *s, const struct request *r, struct sta
            follow(dir, &options, st);
 }
 
+/* A watch of a directory is a command too: this program, with the verb `notice`. */
+static bool fill_in_watch(const struct state *s, struct command_spec *spec, struct status *st)
+{
+    AUTO(place_deinit) struct place place = {.home = NULL};
+    AUTO_CLOSE int known = -1;
+    AUTO_FREE char *path = NULL;
+    struct stat info;
+    struct status ignored;
+
+    if (!place_init(&place, s, spec->meta.user, st) ||
+        !place_resolve(&place, spec->watch_path, &path, st))
+        return false;
+    /* One that exists can be read to its end when its directory is gone. */
+    if (!state_open_command(s, spec->meta.command_id, &known, &ignored)) {
+        if (stat(path, &info) != 0)
+            return place_fault(st, path);
+        if (!S_ISDIR(info.st_mode)) {
+            errno = ENOTDIR;
+            return place_fault(st, path);
+        }
+    }
+    free(spec->meta.user);
+    spec->meta.user = command_own_user();
+    strings_add(&spec->meta.args, "/proc/self/exe", strlen("/proc/self/exe"));
+    strings_add(&spec->meta.args, "notice", strlen("notice"));
+    if (spec->watch_recursive)
+        strings_add(&spec->meta.args, "--recursive", strlen("--recursive"));
+
+    AUTO_FREE char *option = xasprintf("--path=%s", path);
+
+    strings_add(&spec->meta.args, option, strlen(option));
+    return true;
+}
+
 /* Starts the command, or finds it. *ret_dir is its directory. */
 static bool claim_and_start(const struct state *s, const struct request *r, int *ret_dir,
                             struct status *st)
@@ -112,6 +151,8 @@ static bool claim_and_start(const struct state *s, const struct request *r, int 
     AUTO(claim_deinit) struct claim claim = CLAIM_INIT;
 
     if (!spec_read_command(r->spec, &spec, st))
+        return false;
+    if (spec.watch_path != NULL && !fill_in_watch(s, &spec, st))
         return false;
     defaults_apply(s, &spec);
     switch (claim_make(s, &spec, &claim, st)) {
@@ -220,6 +261,13 @@ static bool do_dial(const struct state *s, const struct request *r, struct statu
     return dial(r->host, (uint16_t)r->port, r->timeout_ms, st);
 }
 
+static bool do_notice(const struct state *s, const struct request *r, struct status *st)
+{
+    if (r->path == NULL)
+        return fault(st, RECORDER_USAGE, "notice needs --path=DIR");
+    return notice(r->path, r->recursive, st);
+}
+
 static bool do_setup(const struct state *s, const struct request *r, struct status *st)
 {
     if (r->default_user == NULL && r->default_cwd == NULL)
@@ -271,6 +319,7 @@ static const struct verb verbs[] = {
     {"file", file_verb, 0, "do what --request or --spec says to files, and print the answer"},
     {"ports", do_ports, 0, "print what listens, as a sandbox.v1.ListPortsResponse"},
     {"dial", do_dial, NEEDS_NO_STATE, "carry stdin and stdout to and from --port"},
+    {"notice", do_notice, NEEDS_NO_STATE, "write what changes in the directory --path to stdout"},
     {"version", do_version, NEEDS_NO_STATE, "print the version, and that of the journal"},
 };
 
@@ -297,7 +346,7 @@ static bool run_verb(const struct verb *v, const struct request *r, struct statu
 
     if (!check_needs(v, r, st))
         return false;
-    if ((v->needs & NEEDS_NO_STATE) == 0 && !state_open(&s, r->state, st))
+    if ((v->needs & NEEDS_NO_STATE) == 0 && !state_open(&s, r->state, r->watches, st))
         return false;
     return v->run(&s, r, st);
 }

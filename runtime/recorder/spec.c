@@ -19,7 +19,8 @@ enum {
     END_FIELD = 15,
     POLL_US = 1000,
     FIRST_LIMIT = 18,
-    LAST_FIELD = 22, /* of those that are known */
+    LAST_LIMIT = 22,
+    LAST_FIELD = 25, /* of those that are known */
     TERMINAL_EDGE_MAX = 1000,
 };
 
@@ -27,6 +28,7 @@ void command_spec_deinit(struct command_spec *s)
 {
     meta_deinit(&s->meta);
     strings_free(s->envs);
+    free(s->watch_path);
     *s = (struct command_spec){0};
 }
 
@@ -119,6 +121,8 @@ static bool take_bytes_field(const struct pb_field *f, struct command_spec *s)
     case 16:
         strings_add(&s->meta.labels, (const char *)f->data, f->len);
         return !has_nul(f) && memchr(f->data, '=', f->len) != NULL;
+    case 23:
+        return take_string(f, &s->watch_path);
     default:
         return f->number > LAST_FIELD;
     }
@@ -134,7 +138,7 @@ static bool take_limit(const struct pb_field *f, struct command_limits *l)
 {
     uint64_t *const limits[] = {&l->memory, &l->cpu, &l->files, &l->processes, &l->file_size};
 
-    if (f->number < FIRST_LIMIT || f->number > LAST_FIELD)
+    if (f->number < FIRST_LIMIT || f->number > LAST_LIMIT)
         return f->number > LAST_FIELD;
     *limits[f->number - FIRST_LIMIT] = f->value;
     return true;
@@ -168,6 +172,12 @@ static bool take_number_field(const struct pb_field *f, struct command_spec *s)
     case 17:
         s->idle_timeout_ms = f->value;
         return true;
+    case 24:
+        s->watch_recursive = f->value != 0;
+        return true;
+    case 25:
+        s->unread_timeout_ms = f->value;
+        return true;
     default:
         return take_limit(f, &s->limits);
     }
@@ -189,6 +199,7 @@ static void apply_defaults(struct command_spec *s)
     s->grace_ms = s->grace_ms == 0 ? DEFAULT_GRACE_MS : clamp(s->grace_ms, 1, a_century_ms);
     s->timeout_ms = clamp(s->timeout_ms, 0, a_century_ms);
     s->idle_timeout_ms = clamp(s->idle_timeout_ms, 0, a_century_ms);
+    s->unread_timeout_ms = clamp(s->unread_timeout_ms, 0, a_century_ms);
     if (s->meta.terminal && s->meta.initial.cols == 0)
         s->meta.initial.cols = 80;
     if (s->meta.terminal && s->meta.initial.rows == 0)
@@ -221,7 +232,8 @@ bool spec_parse_command(const uint8_t *data, size_t len, struct command_spec *re
         if (!ok)
             return fault(st, RECORDER_BAD_SPEC, "field %u of the specification is wrong", f.number);
     }
-    if (r.malformed || s.meta.command_id[0] == '\0' || strings_count(s.meta.args) == 0)
+    if (r.malformed || s.meta.command_id[0] == '\0' ||
+        (strings_count(s.meta.args) == 0) != (s.watch_path != NULL))
         return fault(st, RECORDER_BAD_SPEC,
                      "the specification names no command, or nothing to run");
     apply_defaults(&s);

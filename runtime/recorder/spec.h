@@ -31,6 +31,9 @@ struct command_spec {
     uint64_t timeout_ms, idle_timeout_ms, grace_ms;
     bool stdin_pipe;
     struct command_limits limits;
+    char *watch_path; /* owned; instead of args: a directory to be watched; NULL: none */
+    bool watch_recursive;
+    uint64_t unread_timeout_ms; /* it ends when nobody has read it for so long; 0: no limit */
 };
 
 struct input_spec {

@@ -54,7 +54,7 @@ static bool open_dir(int parent, const char *name, mode_t mode, int *ret, struct
     return true;
 }
 
-bool state_open(struct state *s, const char *path, struct status *st)
+bool state_open(struct state *s, const char *path, bool watches, struct status *st)
 {
     AUTO_FREE char *chosen = path != NULL ? xstrdup(path) : default_path();
     static const struct {
@@ -72,7 +72,7 @@ bool state_open(struct state *s, const char *path, struct status *st)
         if (!open_dir(s->dir, below[i].name, below[i].mode, &fd, st))
             return false;
     }
-    return open_dir(s->dir, "cmd", 0755, &s->commands, st);
+    return open_dir(s->dir, watches ? "watch" : "cmd", 0755, &s->commands, st);
 }
 
 void state_deinit(struct state *s)

@@ -5,7 +5,7 @@
 
 struct state {
     int dir;        /* owned */
-    int commands;   /* owned; cmd/ */
+    int commands;   /* owned; cmd/, or watch/ */
     bool protected; /* kept by root, so that a command cannot change it */
 };
 
@@ -13,9 +13,10 @@ struct state {
 
 /*
  * Opens it, and makes it first where it is missing. path: NULL for the place that fits the user.
- * Refuses a directory that another user could change.
+ * watches: those of directories, instead of commands. Refuses a directory that another user could
+ * change.
  */
-bool state_open(struct state *s, const char *path, struct status *st);
+bool state_open(struct state *s, const char *path, bool watches, struct status *st);
 void state_deinit(struct state *s);
 
 /* A command's or a sandbox's id: [A-Za-z0-9_-]{1,64}. */

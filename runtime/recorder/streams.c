@@ -103,7 +103,7 @@ static bool read_stream(struct stream *s, size_t max)
         return false;
     }
     writer_put_off_idle(w);
-    s->unfinished = w->batch[n - 1] != '\n';
+    s->unfinished = w->batch[n - 1] != '\n' && w->spec->watch_path == NULL;
     utf8_tail_push(&s->tail, w->batch, (size_t)n);
     w->pending_of = s;
     w->pending_len = (size_t)n;

@@ -140,7 +140,7 @@ static void step_to_end(struct writer *w)
 static void on_dead(struct writer *w)
 {
     w->dead = true;
-    w->timeout_ns = w->idle_ns = 0;
+    w->timeout_ns = w->idle_ns = w->unread_ns = 0;
     source_watch(&w->stdin_source, w->epoll, 0);
     input_queue_close(&w->input, RECORDER_ENDED);
     step_to_end(w);
@@ -168,7 +168,7 @@ static void on_child(struct source *source, uint32_t events)
 
 static void on_timeout(struct writer *w, uint32_t reason)
 {
-    w->timeout_ns = w->idle_ns = 0;
+    w->timeout_ns = w->idle_ns = w->unread_ns = 0;
     w->timed_out = reason;
     w->grace_ns = clock_monotonic_ns() + (int64_t)w->spec->grace_ms * NS_PER_MS;
     kill(-w->command.pid, SIGTERM);
@@ -182,6 +182,12 @@ static void on_grace(struct writer *w)
     proc_kill_descendants(getpid());
 }
 
+static void put_off_unread(struct writer *w)
+{
+    if (w->unread_ns != 0 && clients_are_reading(&w->clients))
+        w->unread_ns = clock_monotonic_ns() + (int64_t)w->spec->unread_timeout_ms * NS_PER_MS;
+}
+
 static void run_timers(struct writer *w)
 {
     int64_t now = clock_monotonic_ns();
@@ -191,6 +197,9 @@ static void run_timers(struct writer *w)
     if (w->timeout_ns != 0 && now >= w->timeout_ns)
         on_timeout(w, REASON_TIMED_OUT);
     if (w->idle_ns != 0 && now >= w->idle_ns)
+        on_timeout(w, REASON_IDLE_TIMED_OUT);
+    put_off_unread(w);
+    if (w->unread_ns != 0 && now >= w->unread_ns)
         on_timeout(w, REASON_IDLE_TIMED_OUT);
     if (w->grace_ns != 0 &&
         (now >= w->grace_ns || (w->closed && proc_signal_descendants(getpid(), 0) == 0)))
@@ -210,6 +219,7 @@ static int wait_ms(const struct writer *w)
     const int64_t deadlines[] = {
         w->timeout_ns,
         w->idle_ns,
+        w->unread_ns,
         w->grace_ns,
         w->retry_ns,
         input_queue_is_idle(&w->input) ? 0 : w->input.deadline_ns,
@@ -312,6 +322,8 @@ static void begin(struct writer *w)
         w->idle_ns = clock_monotonic_ns() + (int64_t)w->spec->idle_timeout_ms * NS_PER_MS;
     if (w->spec->timeout_ms != 0)
         w->timeout_ns = clock_monotonic_ns() + (int64_t)w->spec->timeout_ms * NS_PER_MS;
+    if (w->spec->unread_timeout_ms != 0)
+        w->unread_ns = clock_monotonic_ns() + (int64_t)w->spec->unread_timeout_ms * NS_PER_MS;
     streams_watch(w);
 }
 

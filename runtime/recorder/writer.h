@@ -51,6 +51,7 @@ struct writer {
 
     int64_t timeout_ns, grace_ns; /* monotonic deadlines; 0: none */
     int64_t idle_ns;              /* the same, put off by output */
+    int64_t unread_ns;            /* put off by readers */
     int64_t retry_ns;             /* when to try again what failed; 0: nothing did */
 
     /* Output that was read and is not in the journal yet. */

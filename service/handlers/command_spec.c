@@ -273,6 +273,14 @@ static void pack_spec_file(Recorder__V1__CommandSpec *spec, uint8_t **ret_bytes,
     recorder__v1__spec_file__pack(&file, *ret_bytes);
 }
 
+void command_spec_seal(Recorder__V1__CommandSpec *spec, uint8_t ret_digest[COMMAND_DIGEST_LEN],
+                       uint8_t **ret_bytes, size_t *ret_len)
+{
+    digest_spec(spec, ret_digest);
+    spec->digest = (ProtobufCBinaryData){.data = ret_digest, .len = COMMAND_DIGEST_LEN};
+    pack_spec_file(spec, ret_bytes, ret_len);
+}
+
 bool command_spec_make(const Sandbox__V1__RunCommandRequest *request, const char *command_id,
                        const struct trace *trace, uint8_t **ret_bytes, size_t *ret_len,
                        uint8_t ret_digest[COMMAND_DIGEST_LEN], struct status *st)

@@ -23,5 +23,12 @@ bool command_spec_make(const Sandbox__V1__RunCommandRequest *request, const char
                        const struct trace *trace, uint8_t **ret_bytes, size_t *ret_len,
                        uint8_t ret_digest[COMMAND_DIGEST_LEN], struct status *st);
 
+struct Recorder__V1__CommandSpec;
+
+/* The end of it, for whoever fills in a specification otherwise: digests and serializes it. */
+void command_spec_seal(struct Recorder__V1__CommandSpec *spec,
+                       uint8_t ret_digest[COMMAND_DIGEST_LEN], uint8_t **ret_bytes,
+                       size_t *ret_len);
+
 /* A fresh command_id: 128 random bits in hex. to: COMMAND_ID_MADE_LEN + 1 bytes. */
 void command_id_make(char *to);

@@ -48,7 +48,7 @@ void follow_fail(struct follow *f, const struct status *why)
     struct status st = *why;
 
     if (f->all == NULL) {
-        status_detail(&st, "command_id", "%s", f->command_id);
+        status_detail(&st, f->watches ? "watch_id" : "command_id", "%s", f->command_id);
         status_detail(&st, "last_seq", "%" PRIu64, f->relay.check.last_seq);
     }
     follow_finish(f, &st);

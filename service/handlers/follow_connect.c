@@ -97,6 +97,8 @@ void follow_connect(struct follow *f)
         log_view_arg(&args, "follow");
         log_view_arg(&args, "--id=%s", f->command_id);
     }
+    if (f->watches)
+        log_view_arg(&args, "--watches");
     log_view_arg(&args, "--from=%" PRIu64, f->relay.check.last_seq + 1);
     log_view_arg(&args, "--until=%s", f->until);
     log_view_args(&f->view, begun, f->relay.output, &args);

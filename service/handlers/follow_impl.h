@@ -57,6 +57,7 @@ struct follow {
     struct archive_stream *archived; /* owned; instead of it */
     bool may_read_archive;           /* Logs */
     bool may_wake;                   /* Logs that were asked to */
+    bool watches;                    /* WatchDirectory: the id is a watch's */
     struct status gone;              /* before the archive was asked: what the control plane said */
     bool stream_done;                /* its op came back; bytes may be left to take */
     struct e2b_op op;                /* of the stream, the probe or the kill: one at a time */

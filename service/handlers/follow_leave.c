@@ -60,7 +60,7 @@ void follow_gone(struct follow *f)
     struct status st;
 
     status_set(&st, call_end_reason(f->call), REASON(DEADLINE),
-               "the caller stopped waiting; the command goes on");
+               "the caller stopped waiting; the %s goes on", f->watches ? "watch" : "command");
     follow_fail(f, &st);
 }
 
@@ -70,8 +70,8 @@ static void leave_pod(struct follow *f)
 
     if (f->state == FOLLOW_KILLING)
         return;
-    leave_status(f->call, &st, "the command goes on, so continue from event %" PRIu64,
-                 f->relay.check.last_seq + 1);
+    leave_status(f->call, &st, "the %s goes on, so continue from event %" PRIu64,
+                 f->watches ? "watch" : "command", f->relay.check.last_seq + 1);
     follow_fail(f, &st);
 }
 

@@ -6,6 +6,7 @@
 #include "service/handlers/follow_impl.h"
 
 #include "service/handlers/recorder_result.h"
+#include "service/handlers/watch_directory.h"
 
 #include <stdlib.h>
 
@@ -104,10 +105,15 @@ static void finish_archived(struct follow *f, const struct status *st)
     follow_fail(f, nothing && f->delivered ? &f->gone : st);
 }
 
+static enum recorder_result result_of(const struct follow *f, struct status *st)
+{
+    return f->watches ? watch_result(&f->output, f->command_id, f->digest, st)
+                      : recorder_result(&f->output, f->command_id, f->digest, st);
+}
+
 void follow_conclude(struct follow *f)
 {
     struct status st = f->op.st;
-    struct e2b_output *out = &f->output;
     bool archived = f->archived != NULL;
 
     follow_disconnect(f);
@@ -123,11 +129,11 @@ void follow_conclude(struct follow *f)
             give_up(f, &st);
         return;
     }
-    switch (recorder_result(out, f->command_id, f->digest, &st)) {
+    switch (result_of(f, &st)) {
     case RECORDER_RESULT_OK:
         /* It ended well but not at the end: its stream was cut where nobody could see it. */
-        status_set(&st, CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE),
-                   "the stream of command %s ended early", f->command_id);
+        status_set(&st, CODE_UNAVAILABLE, REASON(E2B_UNAVAILABLE), "the stream of %s ended early",
+                   f->command_id);
         try_again(f, &st);
         break;
     case RECORDER_RESULT_RETRY:

@@ -18,6 +18,7 @@
 #include "service/handlers/reflection.h"
 #include "service/handlers/sandboxes.h"
 #include "service/handlers/snapshots.h"
+#include "service/handlers/watch_directory.h"
 
 #define SANDBOX &sandbox__v1__sandbox_service__descriptor
 #define HEALTH &grpc__health__v1__health__descriptor
@@ -56,6 +57,7 @@ const struct method methods[] = {
     {SANDBOX, "DownloadFile", METHOD_SERVER_STREAM, download_file_start},
     {SANDBOX, "UploadTree", METHOD_CLIENT_STREAM, upload_tree_start},
     {SANDBOX, "DownloadTree", METHOD_SERVER_STREAM, download_tree_start},
+    {SANDBOX, "WatchDirectory", METHOD_SERVER_STREAM, watch_directory_start},
     {SANDBOX, "CreateFileUrl", METHOD_UNARY, create_file_url_start},
     {SANDBOX, "RunCommand", METHOD_SERVER_STREAM, run_command_start},
     {SANDBOX, "Logs", METHOD_SERVER_STREAM, logs_start},

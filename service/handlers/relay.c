@@ -2,6 +2,7 @@
 #include "service/handlers/relay.h"
 
 #include "common/base/mem.h"
+#include "common/base/utf8.h"
 #include "common/journal/pb.h"
 #include "common/journal/verbs.h"
 
@@ -92,6 +93,23 @@ static int read_mark(struct relay *r, const uint8_t *data, size_t len)
     return take_mark(r, data[0], value) ? n + 1 : -1;
 }
 
+/* What clients will read as a FileChange: its strings must be ones. */
+static bool is_change(const struct journal_event *e)
+{
+    struct pb_reader r = pb_reader(e->data, e->data_len);
+    struct pb_field f;
+
+    while (pb_next(&r, &f)) {
+        bool text = f.number == 2 || f.number == 3 || f.number == 5;
+
+        if (f.wire != (text ? PB_BYTES : PB_VARINT) && f.number <= 5)
+            return false;
+        if (text && !utf8_is_valid(f.data, f.len))
+            return false;
+    }
+    return !r.malformed;
+}
+
 /* Reads a frame at the start of data, with the same results. */
 static int read_frame(struct relay *r, const uint8_t *data, size_t len)
 {
@@ -102,6 +120,8 @@ static int read_frame(struct relay *r, const uint8_t *data, size_t len)
     case JOURNAL_FRAME:
         count_output(r, &event);
         r->gaps += event.kind == JOURNAL_DROPPED;
+        if (r->changes && event.kind == JOURNAL_STDOUT && !is_change(&event))
+            return -1;
         return !r->complete && journal_check_next(&r->check, &event) ? (int)n : -1;
     case JOURNAL_PARTIAL:
         return 0;

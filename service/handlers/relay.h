@@ -17,6 +17,7 @@ enum { RELAY_ID_MAX = 64, RELAY_PREFIX_MAX = 11 + 2 + RELAY_ID_MAX };
 
 struct relay {
     struct journal_check check; /* last_seq is the resume point */
+    bool changes;               /* output is to be a FileChange per event: of a watch */
     uint64_t output;            /* bytes of output that passed */
     uint64_t gaps;              /* events that said others are gone */
     bool complete;              /* the follower said that it is at its end */

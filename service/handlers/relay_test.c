@@ -227,6 +227,46 @@ static void test_output_is_counted(void **state)
     relay_deinit(&r);
 }
 
+/* Of a watch, output that clients could not read as a FileChange is no journal. */
+static void test_changes_must_be_changes(void **state)
+{
+    static const struct {
+        const char *payload;
+        size_t len;
+        bool is_one;
+    } cases[] = {
+        {"\x08\x01\x12\x01\x61", 5, true},                 /* CREATED a */
+        {"\x08\x04\x12\x01\x61\x1a\x02\xc3\xa4", 9, true}, /* RENAMED a ä */
+        {"", 0, true},
+        {"\xf0\x06\x01", 3, true},      /* a field of a newer recorder */
+        {"\x12\x01\xff", 3, false},     /* a path that is no text */
+        {"\x1a\x01\xff", 3, false},     /* nor the other one */
+        {"\x2a\x02\xc3\x28", 4, false}, /* nor the reason */
+        {"\x12\x05\x61", 3, false},     /* a path longer than the rest */
+        {"\x10\x01", 2, false},         /* a number for a path */
+        {"\x0a\x01\x61", 3, false},     /* a text for a type */
+        {"hello\n", 6, false},
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        AUTO(buf_deinit) struct buf journal = BUF_INIT(JOURNAL_FRAME_MAX);
+        AUTO(relay_deinit) struct relay r, plain;
+        uint8_t header[JOURNAL_HEADER_MAX];
+        uint64_t seen = 0, seen_plain = 0;
+
+        buf_append(&journal, header,
+                   journal_encode_output_header(header, 1, 1000, 0, JOURNAL_STDOUT, cases[i].len));
+        buf_append(&journal, cases[i].payload, cases[i].len);
+        relay_init(&r, 1);
+        r.changes = true;
+        assert_int_equal(feed(&r, buf_data(&journal), buf_len(&journal), &seen),
+                         cases[i].is_one ? RELAY_MESSAGE : RELAY_CORRUPT);
+        relay_init(&plain, 1);
+        assert_int_equal(feed(&plain, buf_data(&journal), buf_len(&journal), &seen_plain),
+                         RELAY_MESSAGE);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -236,6 +276,7 @@ int main(void)
         cmocka_unit_test(test_marks_move_on_and_are_not_passed),
         cmocka_unit_test(test_marks_do_not_lie),
         cmocka_unit_test(test_output_is_counted),
+        cmocka_unit_test(test_changes_must_be_changes),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

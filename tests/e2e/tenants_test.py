@@ -34,7 +34,7 @@ EXAMPLES = {
     "files": [api.File(path="/tmp/secret", text="overwritten")],
     "network": api.Network(deny_internet_access=True), "name": "mine",
     "size": api.TerminalSize(rows=10, cols=20), "seq": 1,
-    "upload_id": "theirs",
+    "upload_id": "theirs", "watch_id": "theirs",
 }
 
 

@@ -1,13 +1,11 @@
 /*
  * See loop.h. One round is: wait, run what is ready, run the timers that are due, run the tasks
- * that were posted until then. Timers are a binary heap of borrowed pointers; each timer knows its
- * slot, so that moving and cancelling need no search.
+ * that were posted until then.
  */
 #include "common/http/loop.h"
 
 #include "common/base/clock.h"
 #include "common/base/list.h"
-#include "common/base/mem.h"
 
 #include <errno.h>
 #include <limits.h>
@@ -100,9 +98,7 @@ void loop_deinit(struct loop *l)
         close(l->epoll_fd);
     l->wake.fd = -1;
     l->epoll_fd = -1;
-    free(l->heap);
-    l->heap = NULL;
-    l->n_timers = 0;
+    timers_deinit(&l->timers);
     pthread_mutex_destroy(&l->lock);
 }
 
@@ -140,74 +136,14 @@ void loop_remove(struct loop *l, struct loop_fd *io)
     }
 }
 
-static void heap_put(struct loop *l, size_t slot, struct loop_timer *t)
-{
-    l->heap[slot - 1] = t;
-    t->slot = slot;
-}
-
-static void heap_up(struct loop *l, struct loop_timer *t)
-{
-    size_t slot = t->slot;
-
-    while (slot > 1 && l->heap[slot / 2 - 1]->at_ns > t->at_ns) {
-        heap_put(l, slot, l->heap[slot / 2 - 1]);
-        slot /= 2;
-    }
-    heap_put(l, slot, t);
-}
-
-static void heap_down(struct loop *l, struct loop_timer *t)
-{
-    size_t slot = t->slot;
-
-    for (;;) {
-        size_t child = 2 * slot;
-
-        if (child > l->n_timers)
-            break;
-        if (child < l->n_timers && l->heap[child]->at_ns < l->heap[child - 1]->at_ns)
-            child++;
-        if (l->heap[child - 1]->at_ns >= t->at_ns)
-            break;
-        heap_put(l, slot, l->heap[child - 1]);
-        slot = child;
-    }
-    heap_put(l, slot, t);
-}
-
 void loop_timer_cancel(struct loop *l, struct loop_timer *t)
 {
-    size_t slot = t->slot;
-
-    if (slot == 0)
-        return;
-
-    struct loop_timer *last = l->heap[--l->n_timers];
-
-    t->slot = 0;
-    if (last == t)
-        return;
-    heap_put(l, slot, last);
-    heap_up(l, last);
-    heap_down(l, last);
+    timers_stop(&l->timers, &t->timer);
 }
 
 void loop_timer_set(struct loop *l, struct loop_timer *t, int64_t at_ns)
 {
-    if (t->slot != 0) {
-        t->at_ns = at_ns;
-        heap_up(l, t);
-        heap_down(l, t);
-        return;
-    }
-    if (l->n_timers == l->heap_size) {
-        l->heap_size = l->heap_size != 0 ? 2 * l->heap_size : 16;
-        l->heap = xrealloc(l->heap, l->heap_size * sizeof(struct loop_timer *));
-    }
-    t->at_ns = at_ns;
-    heap_put(l, ++l->n_timers, t);
-    heap_up(l, t);
+    timers_set(&l->timers, &t->timer, at_ns);
 }
 
 void loop_timer_after(struct loop *l, struct loop_timer *t, int64_t ms)
@@ -217,19 +153,21 @@ void loop_timer_after(struct loop *l, struct loop_timer *t, int64_t ms)
 
 static void run_timers(struct loop *l)
 {
-    if (l->n_timers == 0)
+    if (l->timers.n == 0)
         return;
 
     int64_t now = clock_monotonic_ns();
 
     /* A timer that sets itself to the past again waits for the next round. */
-    for (size_t left = l->n_timers; left > 0 && l->n_timers > 0; left--) {
-        struct loop_timer *t = l->heap[0];
+    for (size_t left = l->timers.n; left > 0; left--) {
+        struct timer *timer = timers_take_due(&l->timers, now);
 
-        if (t->at_ns > now)
+        if (timer == NULL)
             break;
-        loop_timer_cancel(l, t);
-        t->fire(t);
+
+        struct loop_timer *due = container_of(timer, struct loop_timer, timer);
+
+        due->fire(due);
     }
 }
 
@@ -237,10 +175,10 @@ static int wait_ms(struct loop *l, int timeout_ms)
 {
     if (!inbox_is_empty(l))
         return 0;
-    if (l->n_timers == 0)
+    if (l->timers.n == 0)
         return timeout_ms;
 
-    int64_t ns = l->heap[0]->at_ns - clock_monotonic_ns();
+    int64_t ns = timers_next_ns(&l->timers) - clock_monotonic_ns();
     int64_t ms = ns <= 0 ? 0 : (ns + NS_PER_MS - 1) / NS_PER_MS;
 
     if (timeout_ms >= 0 && ms > timeout_ms)

@@ -8,6 +8,7 @@
 
 #include "common/base/status.h"
 #include "common/base/task.h"
+#include "common/base/timers.h"
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -26,8 +27,7 @@ struct loop_fd {
 
 /* A deadline on the monotonic clock, kept to about a millisecond, never early. */
 struct loop_timer {
-    int64_t at_ns;
-    size_t slot;                           /* place in the heap, from 1; 0: not set */
+    struct timer timer;
     void (*fire)(struct loop_timer *self); /* the timer is no longer set; it may be set again */
 };
 
@@ -35,9 +35,7 @@ struct loop {
     struct executor executor;
     int epoll_fd;
     struct loop_fd wake;
-    struct loop_timer **heap;
-    size_t n_timers;
-    size_t heap_size;
+    struct timers timers;
     pthread_mutex_t lock; /* of the inbox */
     struct task *inbox;
     struct task **inbox_end;

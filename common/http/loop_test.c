@@ -23,9 +23,9 @@ static void on_timed(struct loop_timer *timer)
 {
     struct timed *t = container_of(timer, struct timed, timer);
 
-    assert_true(clock_monotonic_ns() >= timer->at_ns);
-    assert_true(timer->at_ns >= *t->last);
-    *t->last = timer->at_ns;
+    assert_true(clock_monotonic_ns() >= timer->timer.at_ns);
+    assert_true(timer->timer.at_ns >= *t->last);
+    *t->last = timer->timer.at_ns;
     ++*t->fired;
 }
 
@@ -47,7 +47,7 @@ static void test_timers_fire_in_order(void **state)
     }
     for (int i = 1; i < N_TIMERS; i += 3)
         loop_timer_set(&l, &timers[i].timer, start + (i * 104729) % 1000 * 20000);
-    while (l.n_timers > 0)
+    while (l.timers.n > 0)
         loop_run_once(&l, -1);
     assert_int_equal(fired, N_TIMERS - cancelled);
     loop_deinit(&l);

@@ -433,7 +433,7 @@ static void test_exchanges_may_take_their_time(void **state)
     fd = dial();
     say(fd, "GET /hold HTTP/1.1\r\nHost: h\r\n\r\n", 1000);
     assert_non_null(f.held);
-    assert_int_equal(f.loop.n_timers, 0);
+    assert_int_equal(f.loop.timers.n, 0);
     http_reply(f.held, 204, NULL, NULL, 0);
     AUTO_FREE char *reply = hear(fd, NULL);
     assert_string_equal(reply, "HTTP/1.1 204 No Content\r\n\r\n");

@@ -6,6 +6,7 @@
 #include "service/e2b/loop.h"
 
 #include "common/base/clock.h"
+#include "common/base/list.h"
 #include "common/base/mem.h"
 
 #include <assert.h>
@@ -30,89 +31,37 @@ struct loop {
     uint64_t random;
     bool stopping;
 
-    struct loop_timer **heap; /* earliest first */
-    size_t n_timers, size_timers;
+    struct timers timers;
 
     pthread_mutex_t lock; /* guards the inbox */
     struct task *inbox;
     struct task **inbox_end;
 };
 
-/* --- timers: a binary heap whose members know their slot --- */
-
-static void heap_set(struct loop *l, size_t slot, struct loop_timer *t)
-{
-    l->heap[slot] = t;
-    t->slot = slot;
-}
-
-static void heap_up(struct loop *l, struct loop_timer *t)
-{
-    size_t i = t->slot;
-
-    while (i > 0 && l->heap[(i - 1) / 2]->at_ns > t->at_ns) {
-        heap_set(l, i, l->heap[(i - 1) / 2]);
-        i = (i - 1) / 2;
-    }
-    heap_set(l, i, t);
-}
-
-static void heap_down(struct loop *l, struct loop_timer *t)
-{
-    size_t i = t->slot;
-
-    for (;;) {
-        size_t child = 2 * i + 1;
-
-        if (child + 1 < l->n_timers && l->heap[child + 1]->at_ns < l->heap[child]->at_ns)
-            child++;
-        if (child >= l->n_timers || l->heap[child]->at_ns >= t->at_ns)
-            break;
-        heap_set(l, i, l->heap[child]);
-        i = child;
-    }
-    heap_set(l, i, t);
-}
+/* --- timers --- */
 
 void loop_timer_stop(struct loop *l, struct loop_timer *t)
 {
-    if (t->at_ns == 0)
-        return;
-
-    struct loop_timer *last = l->heap[--l->n_timers];
-
-    t->at_ns = 0;
-    if (last == t)
-        return;
-    heap_set(l, t->slot, last);
-    heap_up(l, last);
-    heap_down(l, last);
+    timers_stop(&l->timers, &t->timer);
 }
 
 void loop_timer_start(struct loop *l, struct loop_timer *t, int64_t at_ns)
 {
-    assert(at_ns > 0);
-    loop_timer_stop(l, t);
     if (at_ns == INT64_MAX)
-        return;
-    if (l->n_timers == l->size_timers) {
-        l->size_timers = l->size_timers ? 2 * l->size_timers : 64;
-        l->heap = xrealloc(l->heap, l->size_timers * sizeof *l->heap);
-    }
-    t->at_ns = at_ns;
-    heap_set(l, l->n_timers++, t);
-    heap_up(l, t);
+        loop_timer_stop(l, t);
+    else
+        timers_set(&l->timers, &t->timer, at_ns);
 }
 
 static void run_timers(struct loop *l)
 {
     int64_t now = clock_monotonic_ns();
+    struct timer *timer;
 
-    while (l->n_timers > 0 && l->heap[0]->at_ns <= now) {
-        struct loop_timer *t = l->heap[0];
+    while ((timer = timers_take_due(&l->timers, now)) != NULL) {
+        struct loop_timer *due = container_of(timer, struct loop_timer, timer);
 
-        loop_timer_stop(l, t);
-        t->run(t);
+        due->run(due);
     }
 }
 
@@ -255,11 +204,11 @@ uint64_t loop_random(struct loop *l)
 /* For epoll_wait: until the earliest timer, rounded up so as not to spin before it. */
 static int wait_ms(const struct loop *l)
 {
-    int64_t at = l->curl_at_ns;
+    int64_t at = timers_next_ns(&l->timers);
     int64_t now;
 
-    if (l->n_timers > 0 && l->heap[0]->at_ns < at)
-        at = l->heap[0]->at_ns;
+    if (l->curl_at_ns < at)
+        at = l->curl_at_ns;
     if (at == INT64_MAX)
         return -1;
     now = clock_monotonic_ns();
@@ -314,7 +263,7 @@ static void release(struct loop *l)
     if (l->epoll >= 0)
         close(l->epoll);
     pthread_mutex_destroy(&l->lock);
-    free(l->heap);
+    timers_deinit(&l->timers);
     free(l);
 }
 

@@ -7,6 +7,7 @@
 
 #include "common/base/status.h"
 #include "common/base/task.h"
+#include "common/base/timers.h"
 
 #include <curl/curl.h>
 #include <stdbool.h>
@@ -23,8 +24,7 @@ void loop_free(struct loop *l);
 void loop_post(struct loop *l, struct task *task);
 
 struct loop_timer {
-    int64_t at_ns; /* monotonic; 0: not running */
-    size_t slot;
+    struct timer timer;                   /* monotonic */
     void (*run)(struct loop_timer *self); /* may start it again */
 };
 

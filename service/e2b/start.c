@@ -136,7 +136,7 @@ static void run_watchdog(struct loop_timer *timer)
     if (t->paused || !t->running)
         s->heard_ns = now; /* the silence is ours */
     watch(s);
-    if (s->watchdog.at_ns > now)
+    if (s->watchdog.timer.at_ns > now)
         return;
     loop_timer_stop(s->request->loop, &s->watchdog);
     transfer_give_up(t, CURLE_OPERATION_TIMEDOUT);

@@ -164,7 +164,7 @@ void call_finish(struct call *c, const struct status *st)
 void call_timer_start(struct call *c, struct call_timer *t, int64_t at_ns)
 {
     t->call = c;
-    t->at_ns = at_ns;
+    t->timer.at_ns = at_ns;
     for (int i = 0; i < 2; i++) {
         if (c->timers[i] == t)
             return;
@@ -196,15 +196,14 @@ static void play_all_sent(void)
 /* Runs the earliest timer, as if its time had come. */
 static void play_timer(void)
 {
-    int i = call.timers[0] == NULL ||
-                    (call.timers[1] != NULL && call.timers[1]->at_ns < call.timers[0]->at_ns)
+    int i = call.timers[0] == NULL || (call.timers[1] != NULL &&
+                                       call.timers[1]->timer.at_ns < call.timers[0]->timer.at_ns)
                 ? 1
                 : 0;
     struct call_timer *t = call.timers[i];
 
     assert_non_null(t);
     call.timers[i] = NULL;
-    t->at_ns = 0;
     t->run(t);
 }
 

@@ -117,7 +117,7 @@ void call_timer_start(struct call *c, struct call_timer *t, int64_t at_ns)
     t->call = c;
     t->next = c->timers;
     c->timers = t;
-    timers_add(&c->worker->timers, t, at_ns);
+    timers_set(&c->worker->timers, &t->timer, at_ns);
 }
 
 void call_timer_stop(struct call_timer *t)
@@ -132,8 +132,7 @@ void call_timer_stop(struct call_timer *t)
             break;
         }
     }
-    if (t->at_ns != 0)
-        timers_remove(&t->call->worker->timers, t);
+    timers_stop(&t->call->worker->timers, &t->timer);
     t->call = NULL;
 }
 

@@ -12,6 +12,7 @@
 
 #include "common/base/status.h"
 #include "common/base/task.h"
+#include "common/base/timers.h"
 #include "service/rpc/gate.h"
 
 #include <protobuf-c/protobuf-c.h>
@@ -137,8 +138,7 @@ void call_release(struct call *c);
 
 struct call_timer {
     struct call *call;       /* set by call_timer_start */
-    int64_t at_ns;           /* monotonic; 0: not running */
-    size_t slot;             /* in the worker's heap */
+    struct timer timer;      /* of the worker's; monotonic */
     struct call_timer *next; /* of the same call */
     void (*run)(struct call_timer *self);
 };

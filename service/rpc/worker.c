@@ -2,6 +2,7 @@
 #include "service/rpc/worker.h"
 
 #include "common/base/clock.h"
+#include "common/base/list.h"
 
 #include <grpc/support/time.h>
 #include <string.h>
@@ -22,14 +23,17 @@ static gpr_timespec as_core_time(int64_t ns)
 
 static void run_timers(struct worker *w)
 {
-    struct call_timer *timer;
+    struct timer *timer;
     int64_t now_ns;
 
     if (w->timers.n == 0)
         return;
     now_ns = clock_monotonic_ns();
-    while ((timer = timers_take_due(&w->timers, now_ns)) != NULL)
-        timer->run(timer);
+    while ((timer = timers_take_due(&w->timers, now_ns)) != NULL) {
+        struct call_timer *due = container_of(timer, struct call_timer, timer);
+
+        due->run(due);
+    }
 }
 
 /* Core takes requests for calls only once it is started; a server that cannot start closes. */

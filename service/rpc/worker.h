@@ -5,8 +5,8 @@
 #pragma once
 
 #include "common/base/list.h"
+#include "common/base/timers.h"
 #include "service/rpc/server.h"
-#include "service/rpc/timers.h"
 
 #include <grpc/grpc.h>
 #include <pthread.h>

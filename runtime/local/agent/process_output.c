@@ -212,7 +212,7 @@ static void pass_on(struct process *p, int which, size_t len)
 /* Others wait for it from now on, unless they do already. */
 static void lose_patience(struct follower *f)
 {
-    if (f->patience.slot)
+    if (timer_is_set(&f->patience.timer))
         return;
     f->stalled = 0;
     f->pending = http_pending(f->call->x);

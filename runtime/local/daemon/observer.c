@@ -188,7 +188,7 @@ static void on_readable(struct stream *s)
         return;
     }
     o->left -= (size_t)n;
-    if (o->turn.slot == 0)
+    if (!timer_is_set(&o->turn.timer))
         loop_timer_after(&o->daemon->loop, &o->turn, TURN_MS);
     if (o->left == 0)
         stream_read(s, false);

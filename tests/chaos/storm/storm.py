@@ -122,7 +122,7 @@ class Storm:
         self.service = Service(
             self.local, "http://" + self.wire.address, count=PODS,
             options=["--heartbeat-interval=%dms" % (HEARTBEAT_S * 1000), "--follower-lease=30s",
-                     "--drain-spread=500ms", "--drain-budget=2s"])
+                     "--drain-spread=500ms", "--drain-budget=2s", "--max-timeout=6h"])
         self.service.__enter__()
         addresses = self.service.addresses
         if self.options.envoy:

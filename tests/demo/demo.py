@@ -181,7 +181,7 @@ class Demo:
 
         screen.title("A sandbox")
         begin = time.monotonic()
-        made = control.call("create", "--timeout=1h")[0]
+        made = control.call("create", "--timeout=45m")[0]
         self.sandbox_id = made["sandbox"]["sandboxId"]
         screen.say("created", "%s in %d ms" % (self.sandbox_id, (time.monotonic() - begin) * 1000))
 

@@ -23,7 +23,31 @@
 
 #define REASON(name) SANDBOX__V1__ERROR_REASON__ERROR_REASON_##name
 
+/* Fields that the messages of all kinds have. */
+enum {
+    REQUEST_START = 1, /* one of these three */
+    REQUEST_DATA = 2,
+    REQUEST_COMMIT = 3,
+    COMMIT_SIZE = 1,
+    COMMIT_SHA256 = 2,
+    RESPONSE_RECEIVED_SIZE = 1,
+    RESPONSE_COMMITTED = 2,
+};
+
 static void op_done(struct e2b_op *op);
+
+/* A field of a message; NULL: it is one of several, and another is set. */
+static const void *field(const ProtobufCMessage *m, unsigned number)
+{
+    const ProtobufCFieldDescriptor *f =
+        protobuf_c_message_descriptor_get_field(m->descriptor, number);
+    const char *at = (const char *)m;
+
+    if ((f->flags & PROTOBUF_C_FIELD_FLAG_ONEOF) != 0 &&
+        *(const uint32_t *)(at + f->quantifier_offset) != number)
+        return NULL;
+    return at + f->offset;
+}
 
 static struct e2b *e2b_of(const struct upload *u)
 {
@@ -98,17 +122,20 @@ static void answer(struct upload *u)
     ProtobufCMessage *m =
         protobuf_c_message_unpack(u->kind->response, NULL, u->output.out_len, u->output.out);
     int exit_code = u->output.exit_code;
-    struct upload_answer what = {0};
+    uint64_t received = 0;
+    bool committed = false;
     struct status st;
 
-    if (m != NULL)
-        u->kind->look(m, &what);
+    if (m != NULL) {
+        received = *(const uint64_t *)field(m, RESPONSE_RECEIVED_SIZE);
+        committed = *(const protobuf_c_boolean *)field(m, RESPONSE_COMMITTED);
+    }
     if (exit_code != RECORDER_OK) {
         file_result(exit_code, u->output.err, &st);
         if (exit_code == RECORDER_UPLOAD_GAP && m != NULL)
-            status_detail(&st, "expected_offset", "%" PRIu64, what.received_size);
+            status_detail(&st, "expected_offset", "%" PRIu64, received);
         finish(u, &st);
-    } else if (m == NULL || !message_is_text(m) || what.committed != u->committing) {
+    } else if (m == NULL || !message_is_text(m) || committed != u->committing) {
         file_answer_corrupt(&st);
         finish(u, &st);
     } else {
@@ -234,37 +261,40 @@ static bool take_start(struct upload *u, const Sandbox__V1__UploadStart *m, stru
     return true;
 }
 
-static bool take_commit(struct upload *u, const struct upload_step *s, struct status *st)
+static bool take_commit(struct upload *u, const ProtobufCMessage *m, struct status *st)
 {
-    if (s->sha256.len != UPLOAD_SHA256_LEN)
+    const ProtobufCBinaryData *sha256 = field(m, COMMIT_SHA256);
+
+    if (sha256->len != UPLOAD_SHA256_LEN)
         return status_bad_field(st, REASON(INVALID_FIELD), "commit.sha256",
-                                "commit.sha256 has %zu bytes: SHA-256 has %d", s->sha256.len,
+                                "commit.sha256 has %zu bytes: SHA-256 has %d", sha256->len,
                                 UPLOAD_SHA256_LEN);
-    if (!u->kind->take_commit(u, s->commit, st))
+    if (!u->kind->take_commit(u, m, st))
         return false;
     u->committing = true;
-    u->size = s->size;
-    memcpy(u->sha256, s->sha256.data, UPLOAD_SHA256_LEN);
+    u->size = *(const uint64_t *)field(m, COMMIT_SIZE);
+    memcpy(u->sha256, sha256->data, UPLOAD_SHA256_LEN);
     end(u);
     return true;
 }
 
 static bool take(struct upload *u, const ProtobufCMessage *m, struct status *st)
 {
-    struct upload_step s = {0};
+    const Sandbox__V1__UploadStart *const *start = field(m, REQUEST_START);
+    const ProtobufCBinaryData *data = field(m, REQUEST_DATA);
+    const ProtobufCMessage *const *commit = field(m, REQUEST_COMMIT);
 
-    u->kind->read(m, &s);
-    if ((u->state == UPLOAD_NEW) != (s.start != NULL))
+    if ((u->state == UPLOAD_NEW) != (start != NULL))
         return status_bad_field(st, REASON(INVALID_FIELD), "start",
                                 "start must come first, and only first");
-    if (s.start != NULL)
-        return take_start(u, s.start, st);
-    if (s.commit != NULL)
-        return take_commit(u, &s, st);
-    if (s.data == NULL)
+    if (start != NULL)
+        return take_start(u, *start, st);
+    if (commit != NULL)
+        return take_commit(u, *commit, st);
+    if (data == NULL)
         return status_bad_field(st, REASON(INVALID_FIELD), "message",
                                 "the message says nothing: set start, data or commit");
-    send(u, s.data);
+    send(u, data);
     return true;
 }
 

@@ -20,33 +20,17 @@ enum upload_state {
     UPLOAD_OVER,
 };
 
-/* One message of the client; all NULL: it says nothing. */
-struct upload_step {
-    const Sandbox__V1__UploadStart *start;
-    const ProtobufCBinaryData *data;
-    const ProtobufCMessage *commit; /* then the next two are its */
-    uint64_t size;
-    ProtobufCBinaryData sha256;
-};
-
-/* What every response of an upload says. */
-struct upload_answer {
-    uint64_t received_size;
-    bool committed;
-};
-
 struct upload;
 
+/* Besides, the requests, commits and responses of all kinds have the same fields in front. */
 struct upload_kind {
     const ProtobufCMessageDescriptor *response;
     bool is_directory; /* what path names */
-    void (*read)(const ProtobufCMessage *m, struct upload_step *ret);
     /* Checks what only this kind has, and keeps a copy. */
     bool (*take_commit)(struct upload *u, const ProtobufCMessage *commit, struct status *st);
     /* Says to the recorder what the commit does; size and digest are there. */
     void (*commit)(struct upload *u, Recorder__V1__FileSpec *spec,
                    Recorder__V1__FileContent *content);
-    void (*look)(const ProtobufCMessage *response, struct upload_answer *ret);
     void (*destroy)(struct upload *u); /* what it keeps, not itself. NULL: nothing */
 };
 

@@ -18,27 +18,6 @@ struct file_upload {
     uint8_t if_sha256[UPLOAD_SHA256_LEN];
 };
 
-static void read_message(const ProtobufCMessage *message, struct upload_step *ret)
-{
-    const Sandbox__V1__UploadFileRequest *m = (const Sandbox__V1__UploadFileRequest *)message;
-
-    switch (m->message_case) {
-    case SANDBOX__V1__UPLOAD_FILE_REQUEST__MESSAGE_START:
-        ret->start = m->start;
-        break;
-    case SANDBOX__V1__UPLOAD_FILE_REQUEST__MESSAGE_DATA:
-        ret->data = &m->data;
-        break;
-    case SANDBOX__V1__UPLOAD_FILE_REQUEST__MESSAGE_COMMIT:
-        ret->commit = &m->commit->base;
-        ret->size = m->commit->size;
-        ret->sha256 = m->commit->sha256;
-        break;
-    default:
-        break;
-    }
-}
-
 static bool take_commit(struct upload *u, const ProtobufCMessage *message, struct status *st)
 {
     const Sandbox__V1__UploadCommit *m = (const Sandbox__V1__UploadCommit *)message;
@@ -71,20 +50,10 @@ static void commit(struct upload *u, Recorder__V1__FileSpec *spec,
         content->if_sha256 = (ProtobufCBinaryData){UPLOAD_SHA256_LEN, f->if_sha256};
 }
 
-static void look(const ProtobufCMessage *response, struct upload_answer *ret)
-{
-    const Sandbox__V1__UploadFileResponse *m = (const Sandbox__V1__UploadFileResponse *)response;
-
-    ret->received_size = m->received_size;
-    ret->committed = m->committed;
-}
-
 static const struct upload_kind kind = {
     .response = &sandbox__v1__upload_file_response__descriptor,
-    .read = read_message,
     .take_commit = take_commit,
     .commit = commit,
-    .look = look,
 };
 
 void upload_file_start(struct call *c, const ProtobufCMessage *none)

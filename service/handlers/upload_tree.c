@@ -19,27 +19,6 @@ struct tree_upload {
     uint64_t max_bytes, max_entries;
 };
 
-static void read_message(const ProtobufCMessage *message, struct upload_step *ret)
-{
-    const Sandbox__V1__UploadTreeRequest *m = (const Sandbox__V1__UploadTreeRequest *)message;
-
-    switch (m->message_case) {
-    case SANDBOX__V1__UPLOAD_TREE_REQUEST__MESSAGE_START:
-        ret->start = m->start;
-        break;
-    case SANDBOX__V1__UPLOAD_TREE_REQUEST__MESSAGE_DATA:
-        ret->data = &m->data;
-        break;
-    case SANDBOX__V1__UPLOAD_TREE_REQUEST__MESSAGE_COMMIT:
-        ret->commit = &m->commit->base;
-        ret->size = m->commit->size;
-        ret->sha256 = m->commit->sha256;
-        break;
-    default:
-        break;
-    }
-}
-
 static bool take_commit(struct upload *u, const ProtobufCMessage *message, struct status *st)
 {
     const Sandbox__V1__UploadTreeCommit *m = (const Sandbox__V1__UploadTreeCommit *)message;
@@ -81,14 +60,6 @@ static void commit(struct upload *u, Recorder__V1__FileSpec *spec,
     spec->max_entries = t->max_entries;
 }
 
-static void look(const ProtobufCMessage *response, struct upload_answer *ret)
-{
-    const Sandbox__V1__UploadTreeResponse *m = (const Sandbox__V1__UploadTreeResponse *)response;
-
-    ret->received_size = m->received_size;
-    ret->committed = m->committed;
-}
-
 static void destroy(struct upload *u)
 {
     struct tree_upload *t = (struct tree_upload *)u;
@@ -99,10 +70,8 @@ static void destroy(struct upload *u)
 static const struct upload_kind kind = {
     .response = &sandbox__v1__upload_tree_response__descriptor,
     .is_directory = true,
-    .read = read_message,
     .take_commit = take_commit,
     .commit = commit,
-    .look = look,
     .destroy = destroy,
 };
 

@@ -170,7 +170,8 @@ def test_pods_are_killed_while_sandboxctl_follows(mortal, ticker, sandbox, dice)
     child = subprocess.Popen(
         [programs.find("client/sandboxctl"), "--address=" + ",".join(service.addresses), "-o", "json",
          "logs", "-f", sandbox, name], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-    carrier, at, out, err, resumes, exited = service.addresses[0], dice.randint(1, 100), b"", b"", 0, None
+    carrier, at, resumes = service.addresses[0], dice.randint(1, 100), 0
+    out, err, exited = bytearray(), bytearray(), None  # bytes would be copied for every line
     for n, line in enumerate(child.stdout):
         said = json.loads(line)
         out += base64.b64decode(said.get("stdout", ""))

@@ -10,6 +10,7 @@
 #include "common/base/fd.h"
 #include "common/base/mem.h"
 #include "common/journal/pb.h"
+#include "runtime/recorder/digest.h"
 #include "runtime/recorder/entry.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/files.h"
@@ -196,15 +197,16 @@ static bool join(const struct parts *p, int base, struct status *st)
     return true;
 }
 
-static bool is_right(int base, const struct content *c, struct status *st)
+static bool is_right(const struct assembly *a, int base, struct status *st)
 {
+    const struct content *c = a->content;
     uint8_t digest[SHA256_LEN];
     struct stat info;
 
-    if (fstat(base, &info) != 0 || lseek(base, 0, SEEK_SET) != 0)
+    if (fstat(base, &info) != 0)
         return fault_errno(st, "the upload cannot be read");
     if ((uint64_t)info.st_size == c->size) {
-        if (!entry_digest(base, digest))
+        if (!digest_file(a->state, base, digest))
             return fault_errno(st, "the upload cannot be read");
         if (memcmp(digest, c->sha256, SHA256_LEN) == 0)
             return true;
@@ -247,7 +249,7 @@ static bool has_name(const struct assembly *a, struct buf *out, struct status *s
     struct stat info;
 
     return fd >= 0 && fstat(fd, &info) == 0 && S_ISREG(info.st_mode) &&
-           (uint64_t)info.st_size == c->size && entry_digest(fd, digest) &&
+           (uint64_t)info.st_size == c->size && digest_file(a->state, fd, digest) &&
            memcmp(digest, c->sha256, SHA256_LEN) == 0 && answer(c, out, st);
 }
 
@@ -291,7 +293,7 @@ static bool finish(const struct assembly *a, struct parts *parts, int base, stru
 
     if (!join(parts, base, st))
         return false;
-    if (!is_right(base, a->content, st)) {
+    if (!is_right(a, base, st)) {
         if (st->reason == RECORDER_DIGEST)
             parts_drop(parts);
         return false;

@@ -4,9 +4,9 @@
 #include "common/base/cleanup.h"
 #include "common/base/clock.h"
 #include "common/base/mem.h"
-#include "common/base/sha256.h"
 #include "common/base/utf8.h"
 #include "common/journal/pb.h"
+#include "runtime/recorder/digest.h"
 #include "runtime/recorder/place.h"
 
 #include <errno.h>
@@ -94,24 +94,6 @@ static void add_target(struct buf *to, int dir, const char *name)
         pb_add_uint(to, TARGET_TYPE, type_of(info.st_mode));
 }
 
-bool entry_digest(int fd, uint8_t ret[32])
-{
-    enum { STEP = 256 * 1024 };
-    AUTO_FREE uint8_t *block = xmalloc(STEP);
-    struct sha256 h;
-    ssize_t n;
-
-    sha256_init(&h);
-    while ((n = read(fd, block, STEP)) != 0) {
-        if (n > 0)
-            sha256_update(&h, block, (size_t)n);
-        else if (errno != EINTR)
-            return false;
-    }
-    sha256_final(&h, ret);
-    return true;
-}
-
 static bool add_digest(struct buf *to, int dir, const char *name)
 {
     AUTO_CLOSE int fd = openat(dir, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
@@ -122,7 +104,7 @@ static bool add_digest(struct buf *to, int dir, const char *name)
         return false;
     if (!S_ISREG(info.st_mode))
         return errno = EISDIR, false;
-    return entry_digest(fd, digest) && pb_add_bytes(to, SHA256, digest, sizeof(digest));
+    return digest_file(NULL, fd, digest) && pb_add_bytes(to, SHA256, digest, sizeof(digest));
 }
 
 bool entry_add(struct buf *to, unsigned number, int dir, const char *name, const char *path,

@@ -18,6 +18,3 @@ struct entry_options {
  */
 bool entry_add(struct buf *to, unsigned number, int dir, const char *name, const char *path,
                const struct entry_options *options);
-
-/* The digest of a file's content. False with errno set. */
-bool entry_digest(int fd, uint8_t ret[32]);

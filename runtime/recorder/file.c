@@ -262,7 +262,7 @@ static bool run_contents(const struct state *state, const struct place *p,
                          const struct file_spec *s, struct buf *out, struct status *st)
 {
     if (s->op == OP_CHECK)
-        return replace_check(p, s->contents, s->n_contents, out, st);
+        return replace_check(state, p, s->contents, s->n_contents, out, st);
     if (s->op == OP_COMMIT)
         return replace_commit(state, p, s->contents, s->n_contents, out, st);
     if (s->op == OP_DISCARD)

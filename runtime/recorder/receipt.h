@@ -1,7 +1,7 @@
 /*
  * Answers that are kept for a day, so that what was done is not done again when it is asked for
- * once more because the answer was lost. In the state directory, which programs in the sandbox
- * cannot change.
+ * once more because the answer was lost; also how far a long digest came (digest.h). In the state
+ * directory, which programs in the sandbox cannot change.
  */
 #pragma once
 

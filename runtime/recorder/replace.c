@@ -8,7 +8,7 @@
 #include "common/base/cleanup.h"
 #include "common/journal/pb.h"
 #include "runtime/recorder/change.h"
-#include "runtime/recorder/entry.h"
+#include "runtime/recorder/digest.h"
 #include "runtime/recorder/fault.h"
 #include "runtime/recorder/meta.h"
 
@@ -109,7 +109,8 @@ struct found {
 };
 
 /* The digest only of files that could be meant: a size that differs tells as much. */
-static bool look(const struct content *c, struct found *ret, struct status *st)
+static bool look(const struct state *s, const struct content *c, struct found *ret,
+                 struct status *st)
 {
     AUTO_CLOSE int fd = -1;
 
@@ -120,7 +121,7 @@ static bool look(const struct content *c, struct found *ret, struct status *st)
     if (!S_ISREG(ret->info.st_mode) || (!c->conditional && (uint64_t)ret->info.st_size != c->size))
         return true;
     fd = open(c->path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
-    if (fd < 0 || !entry_digest(fd, ret->sha256))
+    if (fd < 0 || !digest_file(s, fd, ret->sha256))
         return errno == ENOENT || place_fault(st, c->path);
     ret->has_digest = true;
     return true;
@@ -152,15 +153,15 @@ static bool report(struct buf *out, const char *path, bool unchanged, struct sta
     return fault(st, RECORDER_TOO_LARGE, "the answer is too large");
 }
 
-bool replace_check(const struct place *p, struct content *list, size_t n, struct buf *out,
-                   struct status *st)
+bool replace_check(const struct state *s, const struct place *p, struct content *list, size_t n,
+                   struct buf *out, struct status *st)
 {
     struct found found;
 
     if (!resolve_all(p, list, n, st))
         return false;
     for (size_t i = 0; i < n; i++) {
-        if (!look(&list[i], &found, st) || !is_allowed(&list[i], &found, st) ||
+        if (!look(s, &list[i], &found, st) || !is_allowed(&list[i], &found, st) ||
             !report(out, list[i].path, is_same(&list[i], &found), st))
             return false;
     }
@@ -169,12 +170,12 @@ bool replace_check(const struct place *p, struct content *list, size_t n, struct
 
 /* --- taking their places --- */
 
-static bool all_allowed(struct content *list, size_t n, struct status *st)
+static bool all_allowed(const struct state *s, struct content *list, size_t n, struct status *st)
 {
     struct found found;
 
     for (size_t i = 0; i < n; i++) {
-        if (!look(&list[i], &found, st) || !is_allowed(&list[i], &found, st))
+        if (!look(s, &list[i], &found, st) || !is_allowed(&list[i], &found, st))
             return false;
         if (list[i].mode == 0 && found.exists && S_ISREG(found.info.st_mode))
             list[i].mode = found.info.st_mode & 07777;
@@ -209,7 +210,7 @@ bool replace_commit(const struct state *s, const struct place *p, struct content
 
     if (ok && (lock < 0 || flock(lock, LOCK_EX) != 0))
         ok = fault_errno(st, "the lock cannot be had");
-    ok = ok && all_allowed(list, n, st);
+    ok = ok && all_allowed(s, list, n, st);
     for (size_t i = 0; ok && i < n; i++)
         ok = take_place(&list[i], st) && report(out, list[i].path, list[i].staged == NULL, st);
     if (!ok)

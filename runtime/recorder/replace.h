@@ -25,8 +25,8 @@ void content_deinit(struct content *c);
 /* A FileContent. False: it is none. */
 bool content_parse(const uint8_t *data, size_t len, struct content *ret);
 
-bool replace_check(const struct place *p, struct content *list, size_t n, struct buf *out,
-                   struct status *st);
+bool replace_check(const struct state *s, const struct place *p, struct content *list, size_t n,
+                   struct buf *out, struct status *st);
 
 /* All or, where a precondition fails, none. No staged file is left. */
 bool replace_commit(const struct state *s, const struct place *p, struct content *list, size_t n,

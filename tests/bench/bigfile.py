@@ -125,7 +125,7 @@ def download(stubs, sandbox_id, size, sha256):
 def measure(service, size):
     stubs = [service.stub(0), service.stub(1)]
     created = stubs[0].CreateSandbox(api.CreateSandboxRequest(
-        template="large", timeout=api.seconds(2 * WAIT)), timeout=60)
+        template="large", timeout=api.seconds(2700)), timeout=60)
     sandbox_id = created.sandbox.sandbox_id
     digest = hashlib.sha256()
     for block in content(0, size):

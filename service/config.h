@@ -24,6 +24,7 @@ struct config {
     int64_t message_max;       /* bytes of a request; ReadFile's limit follows from it */
     int64_t read_file_max;     /* bytes of a file that fits a response */
     int64_t heartbeat_ms;      /* between messages of a silent stream */
+    int64_t watch_period_ms;   /* between lists of sandboxes that are watched */
     int64_t keepalive_ms;      /* between HTTP/2 pings of our own; 0: none */
     int64_t connection_age_ms; /* 0: connections live on */
     int64_t connection_age_grace_ms;

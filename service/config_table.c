@@ -22,6 +22,7 @@ void config_defaults(struct config *c)
                                          : cores,
         .message_max = 4 << 20,
         .heartbeat_ms = 15 * 1000,
+        .watch_period_ms = 5 * 1000,
         .keepalive_ms = 60 * 1000,
         .connection_age_grace_ms = 60 * 1000,
         .drain_spread_ms = 5 * 1000,
@@ -113,6 +114,11 @@ void config_table(struct config *c)
          "DURATION",
          "A stream with nothing to say sends an empty message this often, or proxies cut it.",
          .min = 10, .max = 3600 * 1000, .section = "Streams and connections"},
+        {"watch-period", 0, "SANDBOXD_WATCH_PERIOD", OPTION_DURATION, &c->watch_period_ms,
+         "DURATION",
+         "E2B is asked this often for the sandboxes that WatchSandboxes tells of, once for all "
+         "watches of a tenant.",
+         .min = 1000, .max = 3600 * 1000},
         {"follower-lease", 0, "SANDBOXD_FOLLOWER_LEASE", OPTION_DURATION, &c->lease_ms, "DURATION",
          "A follower that this pod lost ends by itself after this time. Streams go on: a live one "
          "is replaced.",

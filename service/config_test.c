@@ -37,6 +37,7 @@ static void test_local_needs_nothing_else(void **state)
     assert_string_equal(c.listen, "127.0.0.1:50051");
     assert_true(c.workers >= 1);
     assert_int_equal(c.heartbeat_ms, 15000);
+    assert_int_equal(c.watch_period_ms, 5000);
     assert_int_equal(c.message_max, 4 << 20);
     assert_true(c.read_file_max >= 4000000 && c.read_file_max < c.message_max);
 }
@@ -107,9 +108,10 @@ static void test_what_makes_no_sense_is_refused(void **state)
     static const struct {
         const char *arg, *says;
     } cases[] = {
-        {"--no-such-option", "--no-such-option"}, {"--workers=0", "--workers"},
-        {"--log-level=loud", "--log-level"},      {"operand", "operand"},
-        {"--max-message=1KiB", "--max-message"},  {"--heartbeat-interval=soon", "duration"},
+        {"--no-such-option", "--no-such-option"},   {"--workers=0", "--workers"},
+        {"--log-level=loud", "--log-level"},        {"operand", "operand"},
+        {"--max-message=1KiB", "--max-message"},    {"--heartbeat-interval=soon", "duration"},
+        {"--watch-period=999ms", "--watch-period"},
     };
     struct config c;
     struct status st;

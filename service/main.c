@@ -23,6 +23,7 @@
 #include "service/identity/rotation.h"
 #include "service/local_runtime.h"
 #include "service/metrics/process.h"
+#include "service/roster/roster.h"
 #include "service/rpc/server.h"
 #include "service/trace/tracer.h"
 
@@ -158,6 +159,19 @@ static bool start_e2b(struct service *s, struct status *st)
     };
 
     return e2b_new(&e2b, &s->app.e2b, st);
+}
+
+static bool start_roster(struct service *s, struct status *st)
+{
+    const struct roster_config roster = {
+        .e2b = s->app.e2b,
+        .period_ms = s->config.watch_period_ms,
+        .give_up_ms = ROSTER_GIVE_UP_MS,
+        .sandboxes_max = ROSTER_SANDBOXES_MAX,
+        .bytes_max = ROSTER_BYTES_MAX,
+    };
+
+    return roster_new(&roster, &s->app.roster, st);
 }
 
 static enum auth_mode auth_mode(const struct config *c)
@@ -324,8 +338,9 @@ static bool start(struct service *s, struct status *st)
                                           .type = METRIC_GAUGE});
     counts_add(&s->app);
     if (!catch_signals(s, st) || !start_local(s, st) || !start_admin(s, st) ||
-        !start_tracer(s, st) || !start_e2b(s, st) || !read_certificate(s, st) ||
-        !start_identity(s, st) || !start_archive(s, st) || !start_server(s, st))
+        !start_tracer(s, st) || !start_e2b(s, st) || !start_roster(s, st) ||
+        !read_certificate(s, st) || !start_identity(s, st) || !start_archive(s, st) ||
+        !start_server(s, st))
         return false;
     tell_state(s, ADMIN_READY);
     log_info(
@@ -378,6 +393,7 @@ static void stop(struct service *s)
     identity_free(s->identity);
     rotation_free(s->rotation);
     archive_free(s->app.archive);
+    roster_free(s->app.roster);
     e2b_free(s->app.e2b);
     tracer_free(s->tracer);
     if (s->rpc_is_up)

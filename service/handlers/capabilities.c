@@ -33,7 +33,7 @@ void get_capabilities_start(struct call *c, const ProtobufCMessage *message)
 {
     const struct config *config = ((const struct app *)call_app(c))->config;
     Sandbox__V1__GetCapabilitiesResponse m = SANDBOX__V1__GET_CAPABILITIES_RESPONSE__INIT;
-    Google__Protobuf__Duration default_timeout, max_timeout, heartbeat;
+    Google__Protobuf__Duration default_timeout, max_timeout, heartbeat, watch_period;
     char *services[SERVICES_MAX];
     int64_t timeout_default_s;
 
@@ -48,8 +48,10 @@ void get_capabilities_start(struct call *c, const ProtobufCMessage *message)
     set_seconds(&default_timeout, timeout_default_s * 1000);
     set_seconds(&max_timeout, config->max_timeout_ms);
     set_seconds(&heartbeat, config->heartbeat_ms);
+    set_seconds(&watch_period, config->watch_period_ms);
     m.default_timeout = &default_timeout;
     m.max_timeout = &max_timeout;
     m.heartbeat_interval = &heartbeat;
+    m.watch_period = &watch_period;
     call_reply(c, &m.base);
 }

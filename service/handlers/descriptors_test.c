@@ -73,7 +73,7 @@ static void test_imports_follow_each_once(void **state)
     size_t n =
         descriptors_with_imports(descriptors_by_name("sandbox/v1/sandbox_service.proto"), found);
 
-    assert_int_equal(n, 13);
+    assert_int_equal(n, 14);
     assert_int_equal(place(found, n, "sandbox/v1/sandbox_service.proto"), 0);
     for (size_t i = 0; i < sizeof(imports) / sizeof(imports[0]); i++)
         assert_in_range(place(found, n, imports[i]), 1, n - 1);

@@ -19,6 +19,7 @@
 #include "service/handlers/sandboxes.h"
 #include "service/handlers/snapshots.h"
 #include "service/handlers/watch_directory.h"
+#include "service/handlers/watch_sandboxes.h"
 
 #define SANDBOX &sandbox__v1__sandbox_service__descriptor
 #define HEALTH &grpc__health__v1__health__descriptor
@@ -37,6 +38,7 @@ const struct method methods[] = {
     {SANDBOX, "UpdateSandbox", METHOD_UNARY, update_sandbox_start},
     {SANDBOX, "GetSandboxMetrics", METHOD_UNARY, get_sandbox_metrics_start},
     {SANDBOX, "PurgeSandboxes", METHOD_UNARY, purge_sandboxes_start},
+    {SANDBOX, "WatchSandboxes", METHOD_SERVER_STREAM, watch_sandboxes_start},
     {SANDBOX, "CreateSnapshot", METHOD_UNARY, create_snapshot_start},
     {SANDBOX, "ListSnapshots", METHOD_UNARY, list_snapshots_start},
     {SANDBOX, "DeleteSnapshot", METHOD_UNARY, delete_snapshot_start},

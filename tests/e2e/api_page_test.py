@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import signal
 import subprocess
 
 import pytest
@@ -48,6 +49,16 @@ def end_watch(stub, sandbox_id):
     assert any(e.HasField("closed") for r in stream for e in r.events)
 
 
+def see_list(command, env):
+    """What changes in the list of sandboxes is told without end."""
+    with subprocess.Popen(["bash", "-c", command], env=env, stdout=subprocess.PIPE,
+                          encoding="utf-8", start_new_session=True) as running:
+        try:
+            assert any("TYPE_SYNCED" in line for line in running.stdout), command
+        finally:
+            os.killpg(running.pid, signal.SIGTERM)
+
+
 @pytest.mark.skipif(not GRPCURL, reason="grpcurl is not there: it takes a newer Go than Debian 12 has")
 def test_its_calls_work(stub, pods):
     env = {**os.environ, "PATH": os.path.dirname(GRPCURL) + ":" + os.environ["PATH"]}
@@ -56,6 +67,10 @@ def test_its_calls_work(stub, pods):
         command = command.replace("localhost:50051", pods[0].address)
         if method == "WatchDirectory":
             end_watch(stub, env["SANDBOX"])
+        if method == "WatchSandboxes":
+            see_list(command, env)
+            seen.append(method)
+            continue
         done = subprocess.run(["bash", "-c", command], env=env, capture_output=True,
                               encoding="utf-8", timeout=120, check=False)
         assert done.returncode == 0, "%s\n%s" % (command, done.stderr)

@@ -24,6 +24,7 @@ WITHOUT_SANDBOX = {
     "/sandbox.v1.SandboxService/GetCapabilities",
     "/sandbox.v1.SandboxService/ListSandboxes",
     "/sandbox.v1.SandboxService/PurgeSandboxes",
+    "/sandbox.v1.SandboxService/WatchSandboxes",
 }
 
 # What a field must hold for its request to be a good one, by its name.

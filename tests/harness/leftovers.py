@@ -1,6 +1,7 @@
 """What programs must not leave behind: processes, mounts, cgroups."""
 
 import os
+import subprocess
 import time
 from pathlib import Path
 
@@ -45,11 +46,22 @@ def mounts_below(path):
 
 
 def cgroups_of(data_dir):
-    """The cgroups that e2b-local makes for this folder."""
+    """The cgroups that e2b-local makes for this folder. They are named by its inode, so there may be
+    older ones, of a folder that had the number before and an e2b-local that was killed."""
     status = os.stat(data_dir)
     name = "e2b-local-%x-%x" % (status.st_dev, status.st_ino)
-    return [os.path.join(folder, name) for folder, names, _ in os.walk("/sys/fs/cgroup")
-            if name in names]
+    born = float(subprocess.check_output(["stat", "-c", "%.W", data_dir]))  # 0: not known
+    found = (os.path.join(folder, name) for folder, names, _ in os.walk("/sys/fs/cgroup")
+             if name in names)
+    return [path for path in found if _changed(path) >= born]
+
+
+def _changed(path):
+    """When, in seconds; -1: it is gone."""
+    try:
+        return os.stat(path).st_mtime
+    except FileNotFoundError:
+        return -1
 
 
 def reap():

@@ -185,7 +185,6 @@ class Local(Program):
 
     def stop(self, timeout=30):
         super().stop(timeout)
-        # They are named by the folder's inode, and may be of the one that had its number before.
         left = leftovers.none_within(10, lambda: leftovers.cgroups_of(self.data_dir))
         assert not left, "cgroups left: %s" % left
 

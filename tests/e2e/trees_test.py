@@ -5,6 +5,7 @@ import io
 import os
 import random
 import tarfile
+import uuid
 
 import grpc
 import pytest
@@ -289,11 +290,17 @@ def test_uploads_have_limits(stub, sandbox, fails):
 def test_the_user_s_rights_count(stub, sandbox, fails):
     data = archive(entry("file", b"x"))
     fails(DENIED, "PERMISSION_DENIED", stub.UploadTree, requests(sandbox, "/etc", data))
-    upload(stub, sandbox, "/opt/new/dir", data)
-    upload(stub, sandbox, "/opt/of-root", data, user="root")
-    assert shell(stub, sandbox, "stat -c %U /opt/new/dir/file /opt/of-root/file; ls /etc/file || "
-                 "true; ls -A / /opt | grep sandboxd || true") == "user\nroot\n"
-    fails(DENIED, "PERMISSION_DENIED", stub.UploadTree, requests(sandbox, "/opt/of-root", data))
+    made, of_root = "/opt/%s" % uuid.uuid4().hex, "/opt/%s" % uuid.uuid4().hex
+    try:
+        upload(stub, sandbox, made + "/dir", data)
+        upload(stub, sandbox, of_root, data, user="root")
+        assert shell(stub, sandbox, "stat -c %%U %s/dir/file %s/file; ls /etc/file || "
+                     "true; ls -A / /opt | grep sandboxd || true" % (made, of_root)) == "user\nroot\n"
+        fails(DENIED, "PERMISSION_DENIED", stub.UploadTree, requests(sandbox, of_root, data))
+    finally:  # E2B's own envd shares this machine's
+        for path in made, of_root:
+            stub.RemoveFile(api.RemoveFileRequest(
+                sandbox_id=sandbox, path=path, recursive=True, allow_missing=True, user="root"))
 
 
 def test_bad_uploads_are_refused(stub, sandbox, fails):

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import time
 
+import grpc
 import pytest
 from harness import api, programs
 from harness.service import Service
@@ -87,11 +88,11 @@ def start(pair, sandbox):
         return name
     yield run
     for name in started:
-        got = pair.stub(1).GetCommand(api.GetCommandRequest(
-            sandbox_id=sandbox, command_id=name), timeout=30).command
-        if got.state == got.STATE_RUNNING:
+        try:
             pair.stub(1).SignalCommand(api.SignalCommandRequest(
                 sandbox_id=sandbox, command_id=name, signal=signal.SIGKILL), timeout=30)
+        except grpc.RpcError as error:
+            api.check_error(error, grpc.StatusCode.FAILED_PRECONDITION, "COMMAND_ENDED")
 
 
 @pytest.fixture
